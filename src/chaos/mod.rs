@@ -1,0 +1,1 @@
+//! Scenarios, schedules, faults, and the engine that runs them against a fleet.

@@ -1,0 +1,93 @@
+//! The one place that maps what went wrong to an exit code and to hints for the user.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use super::Printer;
+use crate::diagnostic::BadFile;
+use crate::fleet::FleetError;
+
+/// Whose fault it is; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The user's: usage or a bad file. Exit code 2.
+    User,
+    /// The tool's or the infrastructure's. Exit code 4.
+    Infrastructure,
+}
+
+/// An error on its way to the user.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    pub fn user(message: impl Display) -> Self {
+        Failure { kind: Kind::User, message: message.to_string(), hints: Vec::new() }
+    }
+
+    pub fn infrastructure(message: impl Display) -> Self {
+        Failure { kind: Kind::Infrastructure, message: message.to_string(), hints: Vec::new() }
+    }
+
+    /// Adds a sentence that helps to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Prints the failure and gives the exit code.
+    pub fn report(self, printer: &Printer) -> ExitCode {
+        printer.failure(&self.message, &self.hints);
+        match self.kind {
+            Kind::User => ExitCode::from(2),
+            Kind::Infrastructure => ExitCode::from(4),
+        }
+    }
+}
+
+/// A command line that clap refused, or `--help` and `--version`, which are no errors.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to do when the terminal is gone.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+impl From<BadFile> for Failure {
+    fn from(bad: BadFile) -> Self {
+        Failure::user(bad)
+    }
+}
+
+impl From<FleetError> for Failure {
+    fn from(error: FleetError) -> Self {
+        match &error {
+            FleetError::NoSuchFleet(_) => {
+                Failure::user(&error).hint("`ovenproof list` shows the fleets that exist")
+            }
+            FleetError::Exists(name) => {
+                let hint = format!("`ovenproof down {name}` destroys it");
+                Failure::user(&error).hint(hint)
+            }
+            FleetError::NoSuchNode(_) | FleetError::NotCapable(..) => Failure::user(&error),
+            FleetError::NotReady { console, .. } | FleetError::Start { console, .. } => {
+                Failure::infrastructure(format!("{error}\n{}", indent(console)))
+            }
+            _ => Failure::infrastructure(&error),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Failure::infrastructure(error)
+    }
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}

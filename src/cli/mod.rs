@@ -1,0 +1,43 @@
+//! The command line: arguments in, printing out, no logic.
+//!
+//! One file a command, each with an `Args` (whose doc comments are the help) and a `run`. [`failure`] is the
+//! one place that turns errors into exit codes and hints.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod failure;
+pub mod printer;
+
+pub use failure::Failure;
+pub use printer::Printer;
+
+/// Bakes machine images and proves that they survive.
+#[derive(Debug, Parser)]
+#[command(name = "ovenproof", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 pass, 1 an expectation failed, 2 usage or a bad file, \
+                        3 unknown (a checker could not decide), 4 error (the tool or the infrastructure).")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Parses the command line, runs the command, maps what came of it to an exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
+    let printer = Printer::new(cli.json);
+    let result: Result<ExitCode, Failure> = match cli.command {};
+    #[expect(unreachable_code, reason = "until the first command is registered")]
+    result.unwrap_or_else(|failure| failure.report(&printer))
+}

@@ -1,0 +1,60 @@
+//! All output of the command line goes through here: results to standard output, everything else to
+//! standard error, colour only where a person looks.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    json: bool,
+    colour: bool,
+}
+
+impl Printer {
+    pub fn new(json: bool) -> Self {
+        // https://no-color.org: present and not empty.
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Printer { json, colour: io::stderr().is_terminal() && !no_colour }
+    }
+
+    /// Whether `--json` was given: then [`Printer::json`] prints the result, and [`Printer::line`] nothing.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// One line of the result for a person.
+    pub fn line(&self, text: impl AsRef<str>) {
+        if !self.json {
+            write(&mut io::stdout().lock(), text.as_ref());
+        }
+    }
+
+    /// The result for a program; printed only with `--json`.
+    pub fn json(&self, value: &impl Serialize) {
+        if self.json {
+            let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string());
+            write(&mut io::stdout().lock(), &text);
+        }
+    }
+
+    /// What the command is doing, on standard error.
+    pub fn progress(&self, text: impl AsRef<str>) {
+        write(&mut io::stderr().lock(), text.as_ref());
+    }
+
+    pub fn failure(&self, message: &str, hints: &[String]) {
+        let (red, cyan, reset) =
+            if self.colour { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        let mut text = format!("{red}error{reset}: {message}");
+        for hint in hints {
+            text.push_str(&format!("\n{cyan}hint{reset}: {hint}"));
+        }
+        write(&mut io::stderr().lock(), &text);
+    }
+}
+
+/// A reader that went away (`| head`) is not an error of ours.
+fn write(sink: &mut impl Write, text: &str) {
+    let _ = writeln!(sink, "{text}");
+}

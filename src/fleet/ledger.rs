@@ -1,0 +1,1 @@
+//! The ledger: what exists outside our processes, written down before it exists.

@@ -1,0 +1,33 @@
+//! What a person asks for: roles, how many of each, made of which image.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::Located;
+use crate::units::Size;
+
+/// Roles by name. The instances of role `etcd` with `count: 3` are called `etcd-1`, `etcd-2`, `etcd-3`.
+pub type FleetSpec = BTreeMap<String, RoleSpec>;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleSpec {
+    /// A recipe's name (its newest image), `NAME:CHANNEL`, or the first digits of an image id.
+    pub image: Located<String>,
+    /// How many instances, 1 to 32.
+    #[serde(default = "one")]
+    pub count: u8,
+    /// Instances are dealt out to these zones in turn; without it, all are in zone `a`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u8>,
+}
+
+fn one() -> u8 {
+    1
+}

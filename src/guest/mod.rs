@@ -1,0 +1,11 @@
+//! Reaching into one instance: opening a connection to a port, running a command, measuring once.
+//!
+//! This room knows one instance at a time and nothing of fleets, faults or scenarios. Providers hand
+//! out [`Dialer`]s and [`Session`]s; probes and workload clients use them.
+
+pub mod dial;
+pub mod probe;
+pub mod session;
+
+pub use dial::{DialError, Dialer, Stream};
+pub use session::{ExecOutput, ExitStatus, Session, SessionError};

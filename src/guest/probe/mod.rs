@@ -1,0 +1,94 @@
+//! One measurement of one instance: does it answer as it should, right now?
+//!
+//! Recipes use probes to say when an instance is ready, scenarios to say what steady state means. A probe
+//! never retries and never waits for anything but its own time limit: who repeats it, and what a miss
+//! means, is decided above.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Span;
+
+/// What to ask one instance, and what answer counts as good.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeSpec {
+    /// An HTTP request from the side of the clients.
+    Http(HttpProbe),
+    /// A TCP connection from the side of the clients.
+    Tcp(TcpProbe),
+    /// A command in the instance, over the management path.
+    Exec(ExecProbe),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpProbe {
+    pub port: u16,
+    #[serde(default = "root_path")]
+    pub path: String,
+    /// Limit for the whole exchange.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    #[serde(default)]
+    pub expect: HttpExpect,
+}
+
+/// All that is given must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpExpect {
+    #[serde(default = "ok_status")]
+    pub status: u16,
+    /// Text that the body must contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contains: Option<String>,
+    /// Members that the JSON body must have, compared exactly; a key is a member's name, or a JSON
+    /// pointer when it starts with `/`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub json: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TcpProbe {
+    pub port: u16,
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// Text that the first bytes sent by the service must start with, such as `SSH-2.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub banner: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecProbe {
+    /// Run with `sh -c`; exit code 0 is good.
+    pub command: String,
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// Text that standard output must contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contains: Option<String>,
+}
+
+impl Default for HttpExpect {
+    fn default() -> Self {
+        HttpExpect { status: ok_status(), contains: None, json: BTreeMap::new() }
+    }
+}
+
+fn root_path() -> String {
+    "/".to_owned()
+}
+
+fn ok_status() -> u16 {
+    200
+}
+
+fn default_timeout() -> Span {
+    Span(Duration::from_secs(5))
+}

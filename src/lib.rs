@@ -1,0 +1,34 @@
+//! ovenproof bakes machine images and proves that they survive.
+//!
+//! The rooms, from the lowest to the highest; a lower room never imports a higher one:
+//!
+//! | room | owns |
+//! |---|---|
+//! | [`units`], [`seed`], [`diagnostic`], [`home`] | vocabulary that every room shares |
+//! | [`guest`] | reaching into one instance: dialing a port, a shell session, one measurement |
+//! | [`recipe`] | recipe file -> rendered, validated plan |
+//! | [`store`] | layers, images, channels: what is on disk, by content |
+//! | [`bake`] | plan -> layers -> disk -> image |
+//! | [`network`] | the userspace switch that joins local VMs |
+//! | [`fleet`] | named instances of images on a provider; the ledger of what exists |
+//! | [`journal`] | the typed, append-only record of a run |
+//! | [`verify`] | probes, workloads, histories, checkers |
+//! | [`chaos`] | scenarios, schedules, faults, the engine that runs them |
+//! | [`report`] | JUnit, terminal, Markdown and HTML, all made from the journal |
+//! | [`cli`] | one file a command: arguments in, printing out |
+
+pub mod bake;
+pub mod chaos;
+pub mod cli;
+pub mod diagnostic;
+pub mod fleet;
+pub mod guest;
+pub mod home;
+pub mod journal;
+pub mod network;
+pub mod recipe;
+pub mod report;
+pub mod seed;
+pub mod store;
+pub mod units;
+pub mod verify;

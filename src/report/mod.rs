@@ -1,0 +1,1 @@
+//! Reports: JUnit, terminal, Markdown. All are made from the journal and nothing else.

@@ -1,0 +1,120 @@
+//! A sealed image: a disk, the kernel for direct boot, and the manifest that says what it is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::InstanceDefaults;
+
+/// The hash of everything that went into an image: 64 hexadecimal digits, shown shortened to 12.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageId(String);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an image id, expected 64 hexadecimal digits")]
+pub struct BadImageId(String);
+
+impl ImageId {
+    pub fn from_hash(hash: blake3::Hash) -> Self {
+        ImageId(hash.to_hex().to_string())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 12 digits: enough to tell images apart in print.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = BadImageId;
+
+    fn from_str(text: &str) -> Result<Self, BadImageId> {
+        let good = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        good.then(|| ImageId(text.to_owned())).ok_or_else(|| BadImageId(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for ImageId {
+    type Error = BadImageId;
+
+    fn try_from(text: String) -> Result<Self, BadImageId> {
+        text.parse()
+    }
+}
+
+impl From<ImageId> for String {
+    fn from(id: ImageId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an image is, in words a person and a machine can read; `manifest.json` beside the disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub id: ImageId,
+    /// The recipe's name.
+    pub name: String,
+    /// Ids of the layers, base first.
+    pub layers: Vec<String>,
+    /// Command line for booting the kernel directly, without what a provider adds (`console`, `ip`, ...);
+    /// names the root by PARTUUID.
+    pub kernel_cmdline: String,
+    /// Size of the disk in bytes as the instance sees it, and what of it is not holes.
+    pub disk_bytes: u64,
+    pub stored_bytes: u64,
+    pub packages: Vec<Package>,
+    pub instance: InstanceDefaults,
+    /// When it was baked, in RFC 3339; not part of the id.
+    pub baked_at: String,
+    /// How long each stage of the bake took, in milliseconds, reused layers 0; not part of the id.
+    pub timings_ms: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    pub arch: String,
+}
+
+/// A sealed image in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    pub manifest: Manifest,
+    /// `store/images/ID/`.
+    pub dir: PathBuf,
+}
+
+impl Image {
+    pub fn id(&self) -> &ImageId {
+        &self.manifest.id
+    }
+
+    /// The raw disk: GPT, EFI system partition, root. Read-only; instances write to overlays.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join("disk.raw")
+    }
+
+    /// The kernel for direct boot; the images need no initial RAM disk (NVMe and ext4 are built in).
+    pub fn kernel(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    pub fn manifest_path(dir: &Path) -> PathBuf {
+        dir.join("manifest.json")
+    }
+}
