@@ -1,0 +1,80 @@
+# make demo    the whole loop on this machine: bake, boot, break, verify, gate
+# make test    format, lints, unit and property tests, the command line, real VMs
+# make bench   the claims of the README, measured side by side in one run
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+OVENPROOF := $(CARGO_TARGET_DIR)/debug/ovenproof
+
+# Where the demo writes its reports, and where VM tests keep the images that they bake.
+OUT := $(CURDIR)/out
+OVENPROOF_TEST_HOME ?= $(CARGO_TARGET_DIR)/test-home
+export OVENPROOF_TEST_HOME
+
+# To run ovenproof: hypervisor, image tools, sandbox. To build it: a C linker, OpenSSL for libssh2.
+# qemu-system-x86 comes first and by itself: on a machine with qemu-utils from backports the two conflict,
+# and only this order lets apt settle it.
+RUN_PACKAGES := qemu-utils mmdebstrap e2fsprogs dosfstools mtools bubblewrap util-linux uidmap openssh-client
+BUILD_PACKAGES := gcc libc6-dev pkg-config libssl-dev
+TEST_PACKAGES := libxml2-utils openssh-server tcpdump ovmf
+
+.PHONY: help demo build test bench fmt lint unit cli vm packages test-packages clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+# Installs what is missing and says nothing when nothing is.
+define install
+	@missing=""; for package in $(1); do \
+	  [ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:$$missing"; \
+	  $(SUDO) apt-get update -q >/dev/null; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+packages:
+	$(call install,qemu-system-x86)
+	$(call install,$(RUN_PACKAGES) $(BUILD_PACKAGES))
+	@command -v cargo >/dev/null || { echo "error: a Rust toolchain is missing; rustup installs one" >&2; exit 4; }
+
+test-packages: packages
+	$(call install,$(TEST_PACKAGES))
+
+build: packages
+	cargo build --quiet
+
+demo: build
+	@mkdir -p $(OUT)
+	$(OVENPROOF) gate images/etcd.yaml --scenario scenarios/etcd-*.yaml --channel stable --junit $(OUT)/demo.xml
+
+test: test-packages fmt lint unit cli vm
+
+fmt:
+	cargo fmt --check
+
+lint:
+	cargo clippy --quiet --all-targets -- -D warnings
+
+unit:
+	cargo test --quiet --lib --bins
+
+cli:
+	cargo test --quiet --test cli
+
+# A few real machines at a time: two cores without hardware virtualisation are slow at more.
+vm:
+	cargo test --quiet --test vm -- --test-threads=1 --nocapture
+
+bench: packages
+	cargo bench
+
+clean:
+	rm -rf $(OUT)
