@@ -79,11 +79,22 @@ pub(super) struct Disk<'a> {
 impl Disk<'_> {
     /// Writes `disk.raw` and `vmlinuz` into `part`, a directory of the workspace `work`; returns how many
     /// bytes of the disk are not holes.
-    pub(super) fn make(&self, work: &Path, lower: &[PathBuf], part: &Path, log: &Path) -> Result<u64, BakeError> {
+    pub(super) fn make(
+        &self,
+        work: &Path,
+        lower: &[PathBuf],
+        part: &Path,
+        log: &Path,
+    ) -> Result<u64, BakeError> {
         process::fresh_log(log).at(log)?;
         let kernel = self.seal.join("boot/vmlinuz");
         let own_kernel = part.join("vmlinuz");
         link_or_copy(&kernel, &own_kernel).at(&own_kernel)?;
+        let initrd = self.seal.join("boot/initrd.img");
+        if initrd.is_file() {
+            let own_initrd = part.join("initrd.img");
+            link_or_copy(&initrd, &own_initrd).at(&own_initrd)?;
+        }
         let disk = part.join("disk.raw");
         File::create_new(&disk).and_then(|file| file.set_len(self.size.0)).at(&disk)?;
         self.root(work, lower, log)?;

@@ -12,10 +12,15 @@ use crate::store::Package;
 /// and the findings of a search that looks further than the removal did.
 const SEAL: &str = include_str!("seal.sh");
 
+/// The first process of the initial RAM disk.
+const INITRD: &str = include_str!("initrd.sh");
+
 /// Cleans the tree, looks whether it is clean, and keeps kernel and boot loader beside it.
 pub(super) fn seal(oven: &Oven<'_>) -> Result<Vec<Package>, BakeError> {
     let out = oven.work().join("layer/boot");
     fs::create_dir(&out).at(&out)?;
+    let init = out.join("initrd.sh");
+    fs::write(&init, INITRD).at(&init)?;
     let access = Access { binds: vec![(out.clone(), "/run/out", true)], ..Access::default() };
     oven.sandboxed(TREE, &access, &["sh", "-eu", "-c", SEAL], Duration::from_secs(300))?;
     let read = |name: &str| {
@@ -29,6 +34,10 @@ pub(super) fn seal(oven: &Oven<'_>) -> Result<Vec<Package>, BakeError> {
         return Err(BakeError::NotSealed(findings));
     }
     let packages = parse_packages(&read("packages")?);
+    // Still there when the image has no busybox to make an initial RAM disk with.
+    if init.exists() {
+        fs::remove_file(&init).at(&init)?;
+    }
     for (file, what) in [("vmlinuz", "kernel"), ("boot.efi", "boot loader (systemd-boot-efi)")] {
         if !out.join(file).is_file() {
             return Err(BakeError::Incomplete(what));

@@ -30,3 +30,22 @@ kernel=$(find /boot -maxdepth 1 -type f -name 'vmlinuz-*' | sort -V | tail -n 1)
 if [ -n "$kernel" ]; then cp -- "$kernel" /run/out/vmlinuz; fi
 loader=/usr/lib/systemd/boot/efi/systemd-bootx64.efi
 if [ -f "$loader" ]; then cp -- "$loader" /run/out/boot.efi; fi
+
+# What a direct boot from a virtio disk needs before its root: the driver and a shell.
+version=${kernel#/boot/vmlinuz-}
+if [ -n "$kernel" ] && [ -x /bin/busybox ]; then
+    initrd=/tmp/initrd
+    mkdir -p $initrd/bin $initrd/dev $initrd/proc $initrd/root $initrd/lib/modules/"$version"
+    cp /bin/busybox $initrd/bin/busybox
+    mv /run/out/initrd.sh $initrd/init
+    chmod 755 $initrd/init
+    modprobe --set-version "$version" --show-depends --all virtio_pci virtio_blk |
+        sed -n 's/^insmod \([^ ]*\).*/\1/p' | sort -u | while read -r module; do
+            mkdir -p "$initrd${module%/*}"
+            cp "$module" "$initrd$module"
+        done
+    cp /lib/modules/"$version"/modules.dep $initrd/lib/modules/"$version"/
+    find $initrd -exec touch -h -d @"$SOURCE_DATE_EPOCH" {} +
+    (cd $initrd && find . | LC_ALL=C sort | busybox cpio -o -H newc -R 0:0 --renumber-inodes --ignore-devno) > /run/out/initrd.img
+    rm -rf $initrd
+fi
