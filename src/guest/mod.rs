@@ -5,8 +5,12 @@
 
 pub mod dial;
 pub mod http;
+pub mod key;
 pub mod probe;
 pub mod session;
+pub mod ssh;
 
 pub use dial::{DialError, Dialer, Stream};
+pub use key::KeyPair;
 pub use session::{ExecOutput, ExitStatus, Session, SessionError};
+pub use ssh::SshSession;
