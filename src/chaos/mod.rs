@@ -5,5 +5,8 @@
 //! [`report`](crate::report). It knows fleets only through the provider's traits.
 
 pub mod faults;
+pub mod scenario;
 pub mod schedule;
 pub mod target;
+
+pub use scenario::{Scenario, ScenarioSpec};

@@ -4,6 +4,7 @@
 //! `ovenproof check` prints, what the journal holds and what a replay runs again.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,10 +30,14 @@ pub struct Step {
 }
 
 impl Step {
+    /// When it is over; the moment itself for one that ends by itself.
+    pub fn ends(&self) -> Duration {
+        self.at.value.0 + self.lasts.as_ref().map_or(Duration::ZERO, |lasts| lasts.value.0)
+    }
+
     /// Microseconds at which it begins and ends; the same twice for one that ends by itself.
     fn window(&self) -> (u64, u64) {
-        let begin = micros(self.at.value);
-        (begin, begin + self.lasts.as_ref().map_or(0, |lasts| micros(lasts.value)))
+        (micros(self.at.value.0), micros(self.ends()))
     }
 
     /// Whether both need the whole of an instance at one time.
@@ -43,8 +48,8 @@ impl Step {
     }
 }
 
-fn micros(span: Span) -> u64 {
-    u64::try_from(span.0.as_micros()).unwrap_or(u64::MAX)
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The id of the fault that the `index`th step (from 0) makes.
@@ -148,14 +153,18 @@ pub fn describe(steps: &[ScheduledFault]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::FleetSpec;
+    use crate::chaos::target::Seat;
     use proptest::prelude::*;
     use std::path::Path;
 
     fn roster() -> Roster {
-        let yaml = "etcd: { image: etcd, count: 5, zones: [a, b, c] }\nweb: { image: web, count: 2 }\n";
-        let spec: FleetSpec = crate::diagnostic::parse_yaml(Path::new("f"), yaml).unwrap();
-        Roster::of(&spec)
+        let seat = |role: &str, n: usize| Seat {
+            name: format!("{role}-{n}"),
+            role: role.to_owned(),
+            zone: ["c", "a", "b"].get(n % 3).unwrap().to_string(),
+        };
+        let etcd = (1..=5).map(|n| seat("etcd", n));
+        Roster(etcd.chain((1..=2).map(|n| seat("web", n))).collect())
     }
 
     fn steps(yaml: &str) -> Vec<Step> {

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Located;
-use crate::fleet::FleetSpec;
+use crate::fleet::FleetPlan;
 
 /// Whom a fault hits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,8 +41,7 @@ pub struct Seat {
     pub zone: String,
 }
 
-/// All instances of a fleet in order of role, then index. Needs no image, so that a scenario can be
-/// checked before anything is baked.
+/// All instances of a fleet in order of role, then index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roster(pub Vec<Seat>);
 
@@ -58,15 +57,11 @@ pub enum Choice {
 }
 
 impl Roster {
-    pub fn of(fleet: &FleetSpec) -> Self {
-        let seats = fleet.iter().flat_map(|(role, spec)| {
-            (1..=spec.count).map(move |index| {
-                let zone = match spec.zones.is_empty() {
-                    true => "a",
-                    false => &spec.zones[usize::from(index - 1) % spec.zones.len()],
-                };
-                Seat { name: format!("{role}-{index}"), role: role.clone(), zone: zone.to_owned() }
-            })
+    pub fn of(plan: &FleetPlan) -> Self {
+        let seats = plan.nodes.iter().map(|node| Seat {
+            name: node.name.clone(),
+            role: node.role.clone(),
+            zone: node.zone.clone(),
         });
         Roster(seats.collect())
     }
@@ -167,9 +162,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn roster(count: u8) -> Roster {
-        let yaml = format!("etcd: {{ image: etcd, count: {count}, zones: [a, b] }}\nweb: {{ image: web }}\n");
-        let spec: FleetSpec = crate::diagnostic::parse_yaml(std::path::Path::new("f"), &yaml).unwrap();
-        Roster::of(&spec)
+        let seat = |name: String, zone: &str| Seat {
+            role: name.split('-').next().unwrap_or_default().to_owned(),
+            name,
+            zone: zone.to_owned(),
+        };
+        let etcd = (1..=count).map(|n| seat(format!("etcd-{n}"), if n % 2 == 0 { "b" } else { "a" }));
+        Roster(etcd.chain([seat("web-1".to_owned(), "a")]).collect())
     }
 
     fn etcd() -> Located<String> {
@@ -177,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn zones_are_dealt_out_in_turn() {
-        let zones: Vec<String> = roster(3).0.into_iter().map(|s| format!("{} {}", s.name, s.zone)).collect();
-        assert_eq!(zones, ["etcd-1 a", "etcd-2 b", "etcd-3 a", "web-1 a"]);
+    fn a_zone_is_whoever_stands_in_it() {
+        let zone = Target::Zone("a".to_owned().into());
+        assert_eq!(zone.candidates(&roster(3)), ["etcd-1", "etcd-3", "web-1"]);
     }
 
     #[test]
