@@ -4,6 +4,7 @@
 //! the record. What the record means is judged by [`verify`](crate::verify); how it is shown is up to
 //! [`report`](crate::report). It knows fleets only through the provider's traits.
 
+pub mod engine;
 pub mod faults;
 pub mod scenario;
 pub mod schedule;

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::instance::back;
-use super::{Fault, FaultError, FaultKind, Scene, Undone};
+use super::instance::{bring_back, expect_state, ready};
+use super::{Back, Fault, FaultError, FaultKind, Scene};
 use crate::chaos::target::Target;
 use crate::fleet::{Capability, InstanceAction, InstanceState};
 use crate::guest::DialError;
@@ -59,10 +59,7 @@ impl Frozen {
 impl Fault for Frozen {
     async fn inject(&mut self) -> Result<(), FaultError> {
         for name in &self.scene.targets {
-            let status = self.scene.fleet.status(name).await?;
-            if status.state != InstanceState::Running {
-                return Err(FaultError::Instance(format!("{name} is not running but {:?}", status.state)));
-            }
+            expect_state(&self.scene, name, InstanceState::Running).await?;
             self.scene.fleet.act(name, InstanceAction::Freeze).await?;
         }
         Ok(())
@@ -70,10 +67,7 @@ impl Fault for Frozen {
 
     async fn prove(&mut self) -> Result<String, FaultError> {
         for name in &self.scene.targets {
-            let status = self.scene.fleet.status(name).await?;
-            if status.state != InstanceState::Frozen {
-                return Err(FaultError::Instance(format!("{name} is not frozen but {:?}", status.state)));
-            }
+            expect_state(&self.scene, name, InstanceState::Frozen).await?;
             let port = self.port(name);
             match self.scene.fleet.dialer(name).dial(port, Instant::now() + SILENCE).await {
                 Err(DialError::TimedOut | DialError::Unreachable) => {}
@@ -87,31 +81,17 @@ impl Fault for Frozen {
     }
 
     async fn heal(&mut self) -> Result<(), FaultError> {
-        let mut result = Ok(());
-        for name in &self.scene.targets {
-            let thawed = match self.scene.fleet.status(name).await {
-                Ok(status) if status.state == InstanceState::Frozen => {
-                    self.scene.fleet.act(name, InstanceAction::Thaw).await
-                }
-                Ok(_) => Ok(()),
-                Err(error) => Err(error),
-            };
-            // The others are thawed all the same.
-            result = result.and(thawed.map_err(FaultError::from));
-        }
-        result
+        bring_back(&self.scene, InstanceState::Frozen, InstanceAction::Thaw).await
     }
 
-    async fn verify_healed(&mut self) -> Result<Undone, FaultError> {
+    async fn verify_healed(&mut self) -> Result<String, FaultError> {
         for name in &self.scene.targets {
-            let status = self.scene.fleet.status(name).await?;
-            if status.state != InstanceState::Running {
-                return Err(FaultError::Instance(format!("{name} is not running but {:?}", status.state)));
-            }
+            expect_state(&self.scene, name, InstanceState::Running).await?;
         }
-        Ok(match back(&self.scene).await? {
-            Ok(()) => Undone::Back(format!("{} runs again and is ready", self.scene.targets.join(", "))),
-            Err(reason) => Undone::NotBack(reason),
-        })
+        Ok(format!("{} runs again", self.scene.targets.join(", ")))
+    }
+
+    async fn back(&mut self) -> Result<Back, FaultError> {
+        ready(&self.scene).await
     }
 }

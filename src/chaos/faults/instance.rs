@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Fault, FaultError, Scene, Undone};
+use super::{Back, Fault, FaultError, Scene};
 use crate::fleet::{FleetError, InstanceAction, InstanceState, InstanceStatus, NodePlan};
 
 /// For a question to a guest that is expected to be well.
@@ -28,32 +28,56 @@ async fn boot_id(scene: &Scene, node: &str) -> Option<String> {
     output.success().then(|| output.text()).filter(|id| !id.is_empty())
 }
 
-async fn look(scene: &Scene, node: &str) -> Result<Before, FaultError> {
-    let status = scene.fleet.status(node).await?;
-    if status.state != InstanceState::Running {
-        return Err(FaultError::Instance(format!("{node} is not running but {:?}", status.state)));
-    }
-    Ok(Before { boot_id: boot_id(scene, node).await, status })
-}
-
-pub(super) fn ready_within(node: &NodePlan) -> Duration {
+fn ready_within(node: &NodePlan) -> Duration {
     node.ready.as_ref().map_or(READY, |(_, within)| within.0)
 }
 
 /// Waits until every target passes its readiness probe; they had their start at the same time.
-pub(super) async fn back(scene: &Scene) -> Result<Result<(), String>, FaultError> {
+pub(super) async fn ready(scene: &Scene) -> Result<Back, FaultError> {
     let started = Instant::now();
+    let mut known = Vec::new();
     for name in &scene.targets {
         let node = scene.node(name)?;
         match scene.fleet.wait_ready(node, started + ready_within(node)).await {
-            Ok(()) => {}
+            Ok(()) => known.push((name.clone(), "ready again".to_owned())),
             Err(error @ (FleetError::NotReady { .. } | FleetError::Session(_))) => {
-                return Ok(Err(error.to_string()));
+                return Ok(Back::NotReady(error.to_string()));
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Ok(()))
+    Ok(Back::Ready(known))
+}
+
+/// Brings every target that is in `state` back by `action`; one that fails does not keep the others back.
+pub(super) async fn bring_back(
+    scene: &Scene,
+    state: InstanceState,
+    action: InstanceAction,
+) -> Result<(), FaultError> {
+    let mut result = Ok(());
+    for name in &scene.targets {
+        let done = match scene.fleet.status(name).await {
+            Ok(status) if status.state == state => scene.fleet.act(name, action).await,
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        result = result.and(done.map_err(FaultError::from));
+    }
+    result
+}
+
+/// The state of an instance, if it is the one it should be in.
+pub(super) async fn expect_state(
+    scene: &Scene,
+    name: &str,
+    state: InstanceState,
+) -> Result<InstanceStatus, FaultError> {
+    let status = scene.fleet.status(name).await?;
+    match status.state == state {
+        true => Ok(status),
+        false => Err(FaultError::Instance(format!("{name} is {:?}, not {state:?}", status.state))),
+    }
 }
 
 /// The targets go down by `action` and are started again at the end, or come up by themselves.
@@ -68,34 +92,22 @@ impl Down {
         Box::new(Down { scene, action, before: Vec::new() })
     }
 
-    /// Says how the provider and the guest show that this is another boot.
+    /// Says how the provider shows that the instance runs and that this is another boot.
     async fn rebooted(&self, name: &str, before: &Before) -> Result<String, FaultError> {
-        let status = self.scene.fleet.status(name).await?;
-        if status.state != InstanceState::Running {
-            return Err(FaultError::Instance(format!("{name} is not running but {:?}", status.state)));
-        }
-        if status.boots <= before.status.boots && status.incarnation == before.status.incarnation {
-            return Err(FaultError::Instance(format!("{name} runs as if nothing had happened to it")));
-        }
-        match (&before.boot_id, boot_id(&self.scene, name).await) {
-            (Some(old), Some(new)) if *old == new => {
-                Err(FaultError::Instance(format!("{name} still has the boot id {old}")))
-            }
-            (Some(old), Some(new)) => Ok(format!("{name} has boot id {} after {}", short(&new), short(old))),
-            _ => Ok(format!("{name} is in its boot {} after {}", status.boots, before.status.boots)),
+        let status = expect_state(&self.scene, name, InstanceState::Running).await?;
+        match status.boots > before.status.boots || status.incarnation != before.status.incarnation {
+            true => Ok(format!("{name} is in boot {} after {}", status.boots, before.status.boots)),
+            false => Err(FaultError::Instance(format!("{name} runs as if nothing had happened to it"))),
         }
     }
-}
-
-fn short(id: &str) -> String {
-    id.chars().take(8).collect()
 }
 
 #[async_trait]
 impl Fault for Down {
     async fn inject(&mut self) -> Result<(), FaultError> {
         for name in &self.scene.targets {
-            self.before.push((name.clone(), look(&self.scene, name).await?));
+            let status = expect_state(&self.scene, name, InstanceState::Running).await?;
+            self.before.push((name.clone(), Before { status, boot_id: boot_id(&self.scene, name).await }));
         }
         for name in &self.scene.targets {
             self.scene.fleet.act(name, self.action).await?;
@@ -106,46 +118,43 @@ impl Fault for Down {
     async fn prove(&mut self) -> Result<String, FaultError> {
         let mut evidence = Vec::new();
         for (name, before) in &self.before {
-            if self.action == InstanceAction::Reboot {
-                if let Err(reason) = back(&self.scene).await? {
-                    return Err(FaultError::Instance(reason));
+            evidence.push(match self.action {
+                InstanceAction::Reboot => self.rebooted(name, before).await?,
+                _ => {
+                    expect_state(&self.scene, name, InstanceState::Stopped).await?;
+                    format!("{name} is gone ({})", before.status.incarnation)
                 }
-                evidence.push(self.rebooted(name, before).await?);
-                continue;
-            }
-            let status = self.scene.fleet.status(name).await?;
-            if status.state != InstanceState::Stopped {
-                return Err(FaultError::Instance(format!("{name} is not stopped but {:?}", status.state)));
-            }
-            evidence.push(format!("{name} ({}) is gone", before.status.incarnation));
+            });
         }
         Ok(evidence.join("; "))
     }
 
     async fn heal(&mut self) -> Result<(), FaultError> {
-        let mut result = Ok(());
-        for name in &self.scene.targets {
-            let started = match self.scene.fleet.status(name).await {
-                Ok(status) if status.state == InstanceState::Stopped => {
-                    self.scene.fleet.act(name, InstanceAction::Start).await
-                }
-                Ok(_) => Ok(()),
-                Err(error) => Err(error),
-            };
-            // The others are started all the same.
-            result = result.and(started.map_err(FaultError::from));
-        }
-        result
+        bring_back(&self.scene, InstanceState::Stopped, InstanceAction::Start).await
     }
 
-    async fn verify_healed(&mut self) -> Result<Undone, FaultError> {
-        if let Err(reason) = back(&self.scene).await? {
-            return Ok(Undone::NotBack(reason));
-        }
+    async fn verify_healed(&mut self) -> Result<String, FaultError> {
         let mut evidence = Vec::new();
         for (name, before) in &self.before {
             evidence.push(self.rebooted(name, before).await?);
         }
-        Ok(Undone::Back(evidence.join("; ")))
+        Ok(evidence.join("; "))
+    }
+
+    async fn back(&mut self) -> Result<Back, FaultError> {
+        let mut known = match ready(&self.scene).await? {
+            Back::Ready(known) => known,
+            not_ready @ Back::NotReady(_) => return Ok(not_ready),
+        };
+        for ((name, words), (_, before)) in known.iter_mut().zip(&self.before) {
+            match (&before.boot_id, boot_id(&self.scene, name).await) {
+                (Some(old), Some(new)) if *old == new => {
+                    return Err(FaultError::Instance(format!("{name} still has the boot id {old}")));
+                }
+                (Some(old), Some(new)) => *words = format!("ready again, boot id {new} after {old}"),
+                _ => {}
+            }
+        }
+        Ok(Back::Ready(known))
     }
 }

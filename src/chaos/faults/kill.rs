@@ -1,6 +1,7 @@
 //! `instance.kill`: the machine vanishes as if its host had died.
 //!
-//! Proof: the provider no longer has it, and after the heal the guest has another boot id. What the guest
+//! Proof: the provider no longer has it, and after the heal it is another boot, for the
+//! provider and for the guest. What the guest
 //! had written without flushing survives in the host's page cache, so this is not a power cut.
 
 use schemars::JsonSchema;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::{Fault, FaultError, Scene, Undone};
+use super::{Fault, FaultError, Scene};
 use crate::fleet::plan::CLIENT;
 use crate::guest::Session;
 use crate::network::{Impairment, LinkRule, RuleCounters, RuleSet};
@@ -119,12 +119,12 @@ impl Fault for Rules {
         Ok(())
     }
 
-    async fn verify_healed(&mut self) -> Result<Undone, FaultError> {
+    async fn verify_healed(&mut self) -> Result<String, FaultError> {
         match self.scene.fleet.counters(&self.scene.fault).await? {
             Some(_) => Err(FaultError::Instance("its rules are still installed".to_owned())),
             None => {
                 let met = (self.proof)(&self.last).unwrap_or_else(|| "no frame was hit".to_owned());
-                Ok(Undone::Back(format!("its rules are gone; in all, {met}")))
+                Ok(format!("its rules are gone; in all, {met}"))
             }
         }
     }

@@ -76,17 +76,23 @@ pub trait Fault: Send {
 
     async fn heal(&mut self) -> Result<(), FaultError>;
 
-    /// Checks that nothing of the fault is left and that what it hit is back.
-    async fn verify_healed(&mut self) -> Result<Undone, FaultError>;
+    /// Checks that nothing of the fault is left, and says how that is known. The fault has ended then;
+    /// what it did to the service may not have.
+    async fn verify_healed(&mut self) -> Result<String, FaultError>;
+
+    /// Waits until the instances that it hit are ready again.
+    async fn back(&mut self) -> Result<Back, FaultError> {
+        Ok(Back::Ready(Vec::new()))
+    }
 }
 
-/// What became of a fault that was healed; the texts are evidence in words.
+/// What became of the instances that a fault hit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Undone {
-    /// The fault is gone and what it hit is back.
-    Back(String),
-    /// The fault is gone, but an instance that it hit did not come back: that is the image's failure.
-    NotBack(String),
+pub enum Back {
+    /// Each with what is known of it, in words.
+    Ready(Vec<(String, String)>),
+    /// An instance did not become ready in its time: that is the image's failure, not the tool's.
+    NotReady(String),
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! `instance.reboot`: reset, without shutting down.
 //!
-//! Proof: the guest answers again with another boot id.
+//! Proof: the provider counts another boot; later the guest has another boot id.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,7 @@
 //! `instance.stop`: the guest shuts down in order and the machine is gone.
 //!
-//! Proof: the provider no longer has it, and after the heal the guest has another boot id.
+//! Proof: the provider no longer has it, and after the heal it is another boot, for the
+//! provider and for the guest.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
