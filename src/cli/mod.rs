@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 pub mod failure;
 pub mod printer;
+mod report;
 
 pub use failure::Failure;
 pub use printer::Printer;
@@ -28,7 +29,9 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Report(report::Args),
+}
 
 /// Parses the command line, runs the command, maps what came of it to an exit code.
 pub fn main() -> ExitCode {
@@ -37,7 +40,8 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let printer = Printer::new(cli.json);
-    let result: Result<ExitCode, Failure> = match cli.command {};
-    #[expect(unreachable_code, reason = "until the first command is registered")]
+    let result: Result<ExitCode, Failure> = match cli.command {
+        Command::Report(args) => report::run(&args, &printer),
+    };
     result.unwrap_or_else(|failure| failure.report(&printer))
 }

@@ -4,26 +4,34 @@
 //! says is only put together, and what it fails to say (a run that was killed) counts against it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::numbers::{self, Numbers, Recovery};
 use crate::journal::event::{Judged, RunStarted};
 use crate::journal::{self, Entry, Event, JournalError, OpRecord, Phase, Verdict};
 
-/// Everything a report says about one run. Times are microseconds since the run started.
-#[derive(Debug, Clone, PartialEq)]
+/// Everything a report says about one run; serialized without its single measurements. Times are microseconds since the run started.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Run {
     /// Where the journal lies, if it came from a file.
     pub journal: Option<PathBuf>,
+    /// Console logs and whatever else was kept beside the journal, in order of their names.
+    pub attachments: Vec<PathBuf>,
+    /// Reports that were written of it, for those who print where they are.
+    pub reports: Vec<PathBuf>,
     pub header: RunStarted,
     /// In order of their start.
     pub phases: Vec<PhaseSpan>,
     /// In the order of the schedule.
     pub faults: Vec<FaultRun>,
+    #[serde(skip)]
     pub probes: Vec<ProbeSeries>,
     /// In order of completion.
+    #[serde(skip)]
     pub ops: Vec<OpRecord>,
     pub instances: Vec<InstanceChange>,
     /// In the order of the header, then those the header does not know.
@@ -38,7 +46,7 @@ pub struct Run {
     pub duration_us: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PhaseSpan {
     pub phase: Phase,
     pub start_us: u64,
@@ -47,13 +55,16 @@ pub struct PhaseSpan {
 }
 
 /// One fault with all that is known of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FaultRun {
     pub id: String,
+    pub state: FaultState,
     /// The catalogue's name; empty when the schedule does not name this fault.
     pub kind: String,
     pub params: Value,
     pub targets: Vec<String>,
+    /// Whether the schedule gives it an end of its own, unlike a reboot.
+    pub lasts: bool,
     pub injected_us: Option<u64>,
     pub proven: Option<Evidence>,
     /// Why it did not take effect.
@@ -67,14 +78,15 @@ pub struct FaultRun {
 }
 
 /// When something was learned of a fault, and what.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     pub at_us: u64,
     pub text: String,
 }
 
 /// How a fault's story ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultState {
     /// Took effect and is known to be gone.
     Healed,
@@ -89,7 +101,7 @@ pub enum FaultState {
 }
 
 /// The measurements of one probe on one node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProbeSeries {
     pub probe: String,
     pub node: Option<String>,
@@ -97,7 +109,7 @@ pub struct ProbeSeries {
     pub samples: Vec<ProbeSample>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProbeSample {
     pub at_us: u64,
     pub ok: bool,
@@ -105,14 +117,14 @@ pub struct ProbeSample {
     pub detail: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstanceChange {
     pub at_us: u64,
     pub node: String,
     pub what: String,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Expectation {
     pub name: String,
     /// `None`: the run ended before it was judged.
@@ -121,7 +133,8 @@ pub struct Expectation {
 }
 
 /// Whether the steady state held before the first fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Baseline {
     Held,
     /// Checked, and the run went no further.
@@ -141,9 +154,11 @@ impl FaultRun {
     fn new(id: &str) -> Self {
         FaultRun {
             id: id.to_owned(),
+            state: FaultState::NotReached,
             kind: String::new(),
             params: Value::Null,
             targets: Vec::new(),
+            lasts: false,
             injected_us: None,
             proven: None,
             not_proven: None,
@@ -155,7 +170,7 @@ impl FaultRun {
         }
     }
 
-    pub fn state(&self) -> FaultState {
+    fn ended_as(&self) -> FaultState {
         match (&self.skipped, &self.not_proven, self.injected_us, &self.proven, &self.healed) {
             (Some(_), ..) => FaultState::Skipped,
             (_, Some(_), ..) => FaultState::NotProven,
@@ -178,10 +193,18 @@ impl FaultRun {
 }
 
 impl Run {
-    /// Reads and folds the journal at `path`.
+    /// Reads and folds the journal at `path`, and notes the logs that were kept beside it.
     pub fn load(path: &Path) -> Result<Run, JournalError> {
         let mut run = Run::from_entries(&journal::read(path)?);
         run.journal = Some(path.to_owned());
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folders = files(dir, |kind| kind.is_dir());
+        run.attachments = [dir.to_owned()]
+            .iter()
+            .chain(&folders)
+            .flat_map(|folder| files(folder, |kind| kind.is_file()))
+            .filter(|file| file.extension().is_some_and(|kind| kind == "log" || kind == "pcap"))
+            .collect();
         Ok(run)
     }
 
@@ -231,6 +254,7 @@ impl Fold {
                     let fault = self.fault(&step.fault);
                     fault.kind.clone_from(&step.kind);
                     fault.params = step.params.clone();
+                    fault.lasts = step.heal_at_us.is_some();
                     fault.targets.clone_from(&step.targets);
                 }
             }
@@ -290,12 +314,14 @@ impl Fold {
         let waits = numbers::waits(&self.ops);
         let starts: Vec<u64> = self.faults.iter().filter_map(|fault| fault.injected_us).collect();
         for fault in &mut self.faults {
+            fault.state = fault.ended_as();
             let Some(from) = fault.injected_us else { continue };
             let healed = fault.healed.as_ref().map(|healed| healed.at_us);
             let next = starts.iter().copied().filter(|start| *start > from).min();
             let until = healed.or(next).unwrap_or(self.last_us);
             fault.outage_us = numbers::longest_within(&waits, from, until);
-            fault.recovery = numbers::recovery(&self.probes, healed.unwrap_or(from));
+            let end = healed.or((!fault.lasts).then_some(from));
+            fault.recovery = end.map_or(Recovery::NotMeasured, |end| numbers::recovery(&self.probes, end));
         }
         let header = self.header.unwrap_or_else(unknown_header);
         let expectations = expectations(&header, self.judged);
@@ -311,6 +337,8 @@ impl Fold {
         let unproven = self.faults.iter().filter(|f| f.not_proven.is_some()).map(|_| Verdict::Error);
         Run {
             journal: None,
+            attachments: Vec::new(),
+            reports: Vec::new(),
             numbers: Numbers::of(&self.ops, &waits),
             verdict: Verdict::of_all(parts.chain(unproven).chain([said])),
             reason,
@@ -326,6 +354,15 @@ impl Fold {
             duration_us: self.last_us,
         }
     }
+}
+
+/// What lies in a folder, sorted; nothing when it cannot be read: logs are a help, not a must.
+fn files(dir: &Path, wanted: impl Fn(fs::FileType) -> bool) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let found = entries.flatten().filter(|entry| entry.file_type().is_ok_and(&wanted));
+    let mut paths: Vec<PathBuf> = found.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
 }
 
 /// Judged twice (a run that was resumed): the later one stands.
@@ -379,7 +416,7 @@ mod tests {
     fn a_fault_without_proof_is_never_a_pass() {
         let run = Run::from_entries(&sample::not_proven());
         assert_eq!(run.verdict, Verdict::Error);
-        assert_eq!(run.faults[0].state(), FaultState::NotProven);
+        assert_eq!(run.faults[0].state, FaultState::NotProven);
     }
 
     #[test]
@@ -389,7 +426,7 @@ mod tests {
         assert_eq!(run.baseline, Baseline::Held);
         assert!(run.phases.is_sorted_by_key(|span| span.start_us));
         assert!(run.phases.windows(2).all(|pair| pair[0].end_us == pair[1].start_us));
-        let states: Vec<_> = run.faults.iter().map(|f| (f.short(), f.state())).collect();
+        let states: Vec<_> = run.faults.iter().map(|f| (f.short(), f.state)).collect();
         assert_eq!(
             states,
             [
@@ -409,6 +446,6 @@ mod tests {
         let run = Run::from_entries(&sample::baseline_broken());
         assert_eq!(run.baseline, Baseline::Broken);
         assert!(run.expectations.iter().all(|e| e.verdict() == Verdict::Error));
-        assert!(run.faults.iter().all(|f| f.state() == FaultState::NotReached));
+        assert!(run.faults.iter().all(|f| f.state == FaultState::NotReached));
     }
 }

@@ -5,8 +5,17 @@
 //! room never judges, never asks a fleet, never looks at a clock, and writes no file by itself.
 
 pub mod fold;
+pub mod html;
+pub mod junit;
+pub mod markdown;
 pub mod numbers;
+pub mod progress;
 #[cfg(test)]
 pub(crate) mod sample;
+mod sentences;
+pub mod terminal;
+mod words;
 
 pub use fold::Run;
+
+use sentences::{consequences, identity, mark, replay, service, story, when};

@@ -28,7 +28,8 @@ pub struct Wait {
 }
 
 /// How soon after a fault ended every probe was good again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Recovery {
     /// Microseconds; 0 when no probe missed after the end.
     After(u64),
