@@ -3,7 +3,10 @@
 //! It never blocks on a port. Everything that others want of it arrives as a job between two batches, so
 //! that a rule set takes effect between two frames and never in the middle of one.
 
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,7 +19,53 @@ use super::port::Port;
 use super::wake::Wake;
 
 /// Something to do between two batches.
-pub(super) type Job = Box<dyn FnOnce(&mut Engine) + Send>;
+type Job = Box<dyn FnOnce(&mut Engine) + Send>;
+
+/// Runs an engine on a thread of its own, until dropped.
+pub(super) struct Driver {
+    /// `None` only while dropping.
+    jobs: Option<Sender<Job>>,
+    wake: Arc<Wake>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Driver {
+    pub(super) fn start(engine: Engine) -> io::Result<Self> {
+        let wake = Arc::new(Wake::new()?);
+        let (jobs, inbox) = mpsc::channel();
+        let thread = thread::Builder::new().name("switch".to_owned()).spawn({
+            let wake = Arc::clone(&wake);
+            move || engine.run(&inbox, &wake)
+        })?;
+        Ok(Driver { jobs: Some(jobs), wake, thread: Some(thread) })
+    }
+
+    /// Has the thread do `work` between two batches, and waits for that; `None` if it is gone.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let job: Job = Box::new(move |engine| {
+            // Nobody waits any more: then nobody misses the answer.
+            let _ = answer.send(work(engine));
+        });
+        self.jobs.as_ref()?.send(job).ok()?;
+        self.wake.wake();
+        answered.recv().ok()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.wake.wake();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
 
 pub(super) struct Engine {
     pub(super) fabric: Fabric,
@@ -37,7 +86,7 @@ struct Ready {
 
 impl Engine {
     /// Moves frames until nobody can send jobs any more.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>, wake: &Wake) {
+    fn run(mut self, jobs: &Receiver<Job>, wake: &Wake) {
         // The default slack of 50 microseconds is a quarter of the error that a delay may have.
         if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
             tracing::debug!(%error, "the switch's timers stay coarse");

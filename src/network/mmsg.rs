@@ -59,6 +59,12 @@ impl Inbox {
         Ok(count)
     }
 
+    /// One frame of the last call; `None` if it was too long or there is none.
+    pub(super) fn frame(&self, index: usize) -> Option<&[u8]> {
+        let length = (*self.lengths.get(index)?)?;
+        self.bytes.get(index * STRIDE..)?.get(..length)
+    }
+
     /// The frames of the last call, in order of arrival; `None` stands for one that was too long.
     pub(super) fn frames(&self) -> impl Iterator<Item = Option<&[u8]>> {
         self.bytes

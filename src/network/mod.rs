@@ -11,11 +11,15 @@
 //! | `stage` | one rule on one link: its random stream, its clock, its counters |
 //! | `port`, `mmsg` | Unix datagram sockets, and what waits for a slow receiver |
 //! | `engine` | the thread that moves the frames |
+//! | `capture` | the pcap file |
+//! | `client`, [`dns`] | the node from which this process dials, and the names it answers |
 //! | [`switch`] | the handle that other rooms hold |
 
 use std::net::Ipv4Addr;
 
 mod capture;
+mod client;
+pub mod dns;
 mod engine;
 mod fabric;
 mod mmsg;

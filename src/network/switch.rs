@@ -6,18 +6,19 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
+
 use super::capture::Capture;
-use super::engine::{Engine, Job};
+use super::client::{Client, Neighbour};
+use super::engine::{Driver, Engine};
 use super::fabric::Fabric;
 use super::port::{Port, PortStats};
 use super::rule::{RuleCounters, RuleSet};
-use super::wake::Wake;
 use super::{CLIENT, CLIENT_ADDRESS, CLIENT_MAC};
 use crate::guest::{DialError, Stream};
 
@@ -70,12 +71,10 @@ pub struct Switch {
     inner: Arc<Inner>,
 }
 
+/// Dropped in this order: the client ends its connections while frames still move.
 struct Inner {
-    /// `None` only while dropping.
-    jobs: Option<Sender<Job>>,
-    wake: Arc<Wake>,
-    thread: Option<JoinHandle<()>>,
-    addresses: HashSet<Ipv4Addr>,
+    client: Client,
+    driver: Driver,
 }
 
 impl Switch {
@@ -85,35 +84,28 @@ impl Switch {
         let mut ports = Vec::with_capacity(spec.ports.len() + 1);
         for port in &spec.ports {
             let bound = Port::bind(&port.local, &port.remote);
-            ports.push(bound.map_err(|source| NetworkError::Io {
-                what: format!("cannot bind {}", port.local.display()),
-                source,
-            })?);
+            ports.push(
+                bound.map_err(|source| failed(format!("cannot bind {}", port.local.display()), source))?,
+            );
         }
-        let capture = spec.pcap.as_ref().map(|path| {
-            Capture::create(path).map_err(|source| NetworkError::Io {
-                what: format!("cannot write {}", path.display()),
-                source,
-            })
-        });
-        let capture = capture.transpose()?;
-        let fabric = Fabric::new(spec.ports.iter().map(|port| (port.name.clone(), port.mac)));
-        let engine = Engine { fabric, ports, capture };
-        let wake = Arc::new(
-            Wake::new()
-                .map_err(|source| NetworkError::Io { what: "cannot make an eventfd".to_owned(), source })?,
-        );
-        let (jobs, inbox) = mpsc::channel();
-        let thread = thread::Builder::new().name("switch".to_owned()).spawn({
-            let wake = Arc::clone(&wake);
-            move || engine.run(&inbox, &wake)
-        });
-        let thread = thread.map_err(|source| NetworkError::Io {
-            what: "cannot start the switch's thread".to_owned(),
-            source,
-        })?;
-        let addresses = spec.ports.iter().map(|port| port.address).collect();
-        Ok(Switch { inner: Arc::new(Inner { jobs: Some(jobs), wake, thread: Some(thread), addresses }) })
+        let capture = match &spec.pcap {
+            Some(path) => Some(
+                Capture::create(path)
+                    .map_err(|source| failed(format!("cannot write {}", path.display()), source))?,
+            ),
+            None => None,
+        };
+        let thread = |source| failed("cannot start the switch's threads".to_owned(), source);
+        let (ours, clients) = pair().map_err(thread)?;
+        ports.push(Port::pair(ours));
+        let nodes = spec.ports.iter().map(|port| (port.name.clone(), port.mac));
+        let fabric = Fabric::new(nodes.chain([(CLIENT.to_owned(), CLIENT_MAC)]));
+        let neighbours = spec.ports.into_iter();
+        let neighbours =
+            neighbours.map(|PortSpec { name, address, mac, .. }| Neighbour { name, address, mac });
+        let driver = Driver::start(Engine { fabric, ports, capture }).map_err(thread)?;
+        let client = Client::start(clients, neighbours.collect()).map_err(thread)?;
+        Ok(Switch { inner: Arc::new(Inner { client, driver }) })
     }
 
     /// Installs all rules of one fault between two frames. On an error none is installed.
@@ -159,35 +151,25 @@ impl Switch {
         port: u16,
         deadline: tokio::time::Instant,
     ) -> Result<Box<dyn Stream>, DialError> {
-        let _ = (port, deadline);
-        if !self.inner.addresses.contains(&to) {
-            return Err(DialError::Unreachable);
-        }
-        Err(DialError::Fleet("not built yet".to_owned()))
+        self.inner.client.dial(to, port, deadline).await
     }
 
-    /// Has the switch's thread do `work` between two batches; `None` if it is gone.
     fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Engine) -> T + Send + 'static) -> Option<T> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        let job: Job = Box::new(move |engine| {
-            // Nobody waits any more: then nobody misses the answer.
-            let _ = answer.send(work(engine));
-        });
-        self.inner.jobs.as_ref()?.send(job).ok()?;
-        self.inner.wake.wake();
-        answered.recv().ok()
+        self.inner.driver.ask(work)
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.jobs = None;
-        self.wake.wake();
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already.
-            let _ = thread.join();
-        }
+/// The client's place on the switch. Room for a window of every connection, as far as the host allows.
+fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
+    let (one, other) = UnixDatagram::pair()?;
+    for end in [&one, &other] {
+        set_socket_send_buffer_size(end, 4 << 20)?;
     }
+    Ok((one, other))
+}
+
+fn failed(what: String, source: io::Error) -> NetworkError {
+    NetworkError::Io { what, source }
 }
 
 fn check(ports: &[PortSpec]) -> Result<(), NetworkError> {
