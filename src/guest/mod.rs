@@ -4,6 +4,7 @@
 //! out [`Dialer`]s and [`Session`]s; probes and workload clients use them.
 
 pub mod dial;
+pub mod http;
 pub mod key;
 pub mod probe;
 pub mod session;
