@@ -1,5 +1,14 @@
 //! Checkers: pure functions from a history to what it proves.
 
+pub mod history;
+pub mod linearizable;
+mod mask;
+mod prepare;
+mod shrink;
+
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 /// How much a checker may spend before it must say `unknown`.
