@@ -24,7 +24,7 @@ use std::collections::{BinaryHeap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
-use super::Budget;
+use super::Limits;
 use super::history::{ABSENT, Action, OPEN, Op, ValueId};
 use super::mask::Mask;
 use super::prepare::{Prepared, prepare};
@@ -39,19 +39,13 @@ pub enum Outcome {
 }
 
 /// Judges the history of one register, given in any order.
-pub fn check(ops: &[Op], budget: Budget) -> Outcome {
-    // A budget too long to end is no deadline at all.
-    check_until(ops, Instant::now().checked_add(budget.time), budget.memory_bytes)
-}
-
-/// As [`check`], with the point in time at which to give up.
-pub(super) fn check_until(ops: &[Op], deadline: Option<Instant>, memory_bytes: usize) -> Outcome {
+pub fn check(ops: &[Op], limits: Limits) -> Outcome {
     let plan = Plan::new(prepare(ops));
     match plan.slots {
-        0..=64 => plan.search::<1>(deadline, memory_bytes),
-        65..=128 => plan.search::<2>(deadline, memory_bytes),
-        129..=256 => plan.search::<4>(deadline, memory_bytes),
-        257..=1024 => plan.search::<16>(deadline, memory_bytes),
+        0..=64 => plan.search::<1>(limits),
+        65..=128 => plan.search::<2>(limits),
+        129..=256 => plan.search::<4>(limits),
+        257..=1024 => plan.search::<16>(limits),
         more => Outcome::Unknown(format!("{more} operations under way at the same time, at most 1024 fit")),
     }
 }
@@ -113,13 +107,13 @@ impl Plan {
 
     /// Searches with few configurations first: a history that is linearizable is mostly seen to be so by
     /// following a handful. Only when those die out are more followed, up to what memory allows.
-    fn search<const N: usize>(&self, deadline: Option<Instant>, memory_bytes: usize) -> Outcome {
+    fn search<const N: usize>(&self, limits: Limits) -> Outcome {
         // A configuration is held at most in the frontier, in its successor, in the set of those already
         // seen (with the load factor of a hash table) and on the stack.
-        let most = (memory_bytes / (8 * size_of::<(Config<N>, bool)>())).max(1);
+        let most = (limits.memory_bytes / (8 * size_of::<(Config<N>, bool)>())).max(1);
         let mut width = 64.min(most);
         loop {
-            match Walk::<N>::new(self, deadline, width).run() {
+            match Walk::<N>::new(self, limits.deadline, width).run() {
                 Walked::Through => return Outcome::Linearizable,
                 Walked::Died { complete: true } => return Outcome::Violated,
                 Walked::Died { complete: false } if width < most => {

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rand::RngExt;
-use rand::seq::IndexedRandom;
 
 use super::Budget;
 use super::history::{ABSENT, Action, OPEN, Op};
@@ -87,7 +86,7 @@ fn with_unique_values(mut ops: Vec<Op>) -> Vec<Op> {
 
 fn agrees_with_brute_force(ops: &[Op]) -> Result<(), TestCaseError> {
     let wanted = brute_force(ops);
-    match check(ops, Budget::default()) {
+    match check(ops, Budget::default().start()) {
         Outcome::Linearizable => prop_assert!(wanted, "called linearizable: {ops:?}"),
         Outcome::Violated => prop_assert!(!wanted, "called violated: {ops:?}"),
         Outcome::Unknown(why) => prop_assert!(false, "unknown: {why}"),
@@ -177,7 +176,7 @@ fn long_histories_are_judged_and_bad_reads_are_found() {
         let start = Instant::now();
         let mut ops = correct_history(1, clients, count, values, lost);
         assert_eq!(
-            check(&ops, Budget::default()),
+            check(&ops, Budget::default().start()),
             Outcome::Linearizable,
             "{clients} {count} {values} {lost}"
         );
@@ -185,7 +184,7 @@ fn long_histories_are_judged_and_bad_reads_are_found() {
         if values == 0 {
             break_last_read(&mut ops);
             let start = Instant::now();
-            let outcome = check(&ops, Budget::default());
+            let outcome = check(&ops, Budget::default().start());
             assert!(matches!(outcome, Outcome::Violated), "{clients} {count}: {outcome:?}");
             eprintln!(
                 "{clients} clients {count} ops {values} values lost {lost}: good {good:?}, bad {:?}",
@@ -201,5 +200,5 @@ fn long_histories_are_judged_and_bad_reads_are_found() {
 fn a_spent_budget_is_unknown_and_never_a_verdict() {
     let ops = correct_history(3, 40, 3_000, 3, 0.05);
     let none = Budget { time: Duration::ZERO, ..Budget::default() };
-    assert!(matches!(check(&ops, none), Outcome::Unknown(_)));
+    assert!(matches!(check(&ops, none.start()), Outcome::Unknown(_)));
 }
