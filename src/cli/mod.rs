@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod bake;
 pub mod failure;
+pub mod images;
 pub mod printer;
 mod report;
 
@@ -31,6 +33,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Report(report::Args),
+    Bake(bake::BakeArgs),
+    Images(images::ImagesArgs),
 }
 
 /// Parses the command line, runs the command, maps what came of it to an exit code.
@@ -42,6 +46,8 @@ pub fn main() -> ExitCode {
     let printer = Printer::new(cli.json);
     let result: Result<ExitCode, Failure> = match cli.command {
         Command::Report(args) => report::run(&args, &printer),
+        Command::Bake(args) => bake::run(&args, &printer),
+        Command::Images(args) => images::run(&args, &printer),
     };
     result.unwrap_or_else(|failure| failure.report(&printer))
 }
