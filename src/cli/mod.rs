@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod bake;
 pub mod failure;
+pub mod images;
 pub mod printer;
 
 pub use failure::Failure;
@@ -28,7 +30,10 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Bake(bake::BakeArgs),
+    Images(images::ImagesArgs),
+}
 
 /// Parses the command line, runs the command, maps what came of it to an exit code.
 pub fn main() -> ExitCode {
@@ -37,7 +42,9 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let printer = Printer::new(cli.json);
-    let result: Result<ExitCode, Failure> = match cli.command {};
-    #[expect(unreachable_code, reason = "until the first command is registered")]
+    let result: Result<ExitCode, Failure> = match cli.command {
+        Command::Bake(args) => bake::run(&args, &printer),
+        Command::Images(args) => images::run(&args, &printer),
+    };
     result.unwrap_or_else(|failure| failure.report(&printer))
 }
