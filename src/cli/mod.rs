@@ -32,9 +32,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Report(report::Args),
     Bake(bake::BakeArgs),
     Images(images::ImagesArgs),
+    Report(report::Args),
 }
 
 /// Parses the command line, runs the command, maps what came of it to an exit code.
@@ -45,9 +45,9 @@ pub fn main() -> ExitCode {
     };
     let printer = Printer::new(cli.json);
     let result: Result<ExitCode, Failure> = match cli.command {
-        Command::Report(args) => report::run(&args, &printer),
         Command::Bake(args) => bake::run(&args, &printer),
         Command::Images(args) => images::run(&args, &printer),
+        Command::Report(args) => report::run(&args, &printer),
     };
     result.unwrap_or_else(|failure| failure.report(&printer))
 }

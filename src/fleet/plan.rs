@@ -12,6 +12,7 @@ use tera::{Context, Tera};
 use super::spec::{FleetSpec, RoleSpec};
 use crate::diagnostic::Position;
 use crate::guest::probe::ProbeSpec;
+pub use crate::network::{CLIENT, CLIENT_ADDRESS};
 use crate::recipe::InstanceFile;
 use crate::store::{Image, ImageId};
 use crate::units::{Size, Span};
@@ -49,11 +50,6 @@ pub struct RenderedFile {
     /// Permission bits.
     pub mode: u32,
 }
-
-/// The node from which probes and workloads reach the service.
-pub const CLIENT: &str = "client";
-/// Its address on every fleet's network.
-pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 /// The first instance's host part; 1 to 10 stay free for the network itself.
 const FIRST_HOST: usize = 11;
