@@ -15,6 +15,7 @@ use std::process::Command;
 use super::error::{At, BakeError};
 use super::process::{command, proxies};
 use crate::home::create_private_dir;
+use crate::store::workspace::remove_tree;
 
 /// What root in the sandbox may do: install files for any user and switch to any user; not mount, not
 /// configure the network or the kernel, not reach into other processes.
@@ -82,9 +83,11 @@ impl Stack<'_> {
     ) -> Result<Command, BakeError> {
         self.dir(upper, 0o755)?;
         let scratch = format!("{upper}.work").replace('/', "-");
-        self.dir(&scratch, 0o700)?;
         // Plain copies only, so that a layer's tree means the same wherever it is stacked. `volatile` leaves
-        // out syncing: a layer counts only after it was synced as a whole.
+        // out syncing: a layer counts only after it was synced as a whole. The kernel refuses to mount twice
+        // on the scratch directory of a volatile mount, as it cannot know that nothing crashed in between.
+        remove_tree(&self.work.join(&scratch)).at(self.work)?;
+        self.dir(&scratch, 0o700)?;
         let options = format!(
             "lowerdir={},upperdir={upper},workdir={scratch},redirect_dir=off,metacopy=off,index=off,volatile",
             self.links()?

@@ -11,6 +11,7 @@ pub mod bake;
 pub mod failure;
 pub mod images;
 pub mod printer;
+mod report;
 
 pub use failure::Failure;
 pub use printer::Printer;
@@ -33,6 +34,7 @@ struct Cli {
 enum Command {
     Bake(bake::BakeArgs),
     Images(images::ImagesArgs),
+    Report(report::Args),
 }
 
 /// Parses the command line, runs the command, maps what came of it to an exit code.
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
     let result: Result<ExitCode, Failure> = match cli.command {
         Command::Bake(args) => bake::run(&args, &printer),
         Command::Images(args) => images::run(&args, &printer),
+        Command::Report(args) => report::run(&args, &printer),
     };
     result.unwrap_or_else(|failure| failure.report(&printer))
 }

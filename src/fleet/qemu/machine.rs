@@ -1,0 +1,133 @@
+//! The machine that a node runs on, as QEMU's command line. Pure: starts nothing.
+
+use super::accel::Accelerator;
+use super::folder::{BootFiles, NodeFolder};
+use crate::fleet::plan::{CLIENT_ADDRESS, NodePlan};
+
+/// The address that QEMU's own network gives its one guest; no fault ever touches that network.
+const MANAGEMENT_ADDRESS: &str = "10.0.2.15";
+/// The image must not depend on what else sits on the bus, so everything has its fixed place; the names
+/// of the interfaces follow from it.
+const MANAGEMENT_INTERFACE: &str = "enp0s2";
+const FLEET_INTERFACE: &str = "enp0s3";
+
+/// What varies between the machines of one fleet.
+pub(crate) struct Machine<'a> {
+    pub fleet: &'a str,
+    pub fleet_id: &'a str,
+    pub node: &'a NodePlan,
+    pub boot: &'a BootFiles,
+    pub accelerator: Accelerator,
+}
+
+impl Machine<'_> {
+    /// The hardware address on the fleet's network: locally administered, ends like the IP address.
+    pub(crate) fn mac(node: &NodePlan) -> [u8; 6] {
+        let [a, b, c, d] = node.address.octets();
+        [0x52, 0x54, a, b, c, d]
+    }
+
+    /// The arguments of QEMU. `qmp` is the number of the inherited socket on which it is to be controlled.
+    pub(crate) fn arguments(&self, qmp: i32) -> Vec<String> {
+        let Machine { node, boot, .. } = self;
+        let files = NodeFolder::new(&node.name);
+        let mac = Self::mac(node).map(|byte| format!("{byte:02x}")).join(":");
+        let mut arguments = Vec::new();
+        let mut option = |name: &str, value: String| arguments.extend([format!("-{name}"), value]);
+        option("name", format!("ovenproof-{}-{}", self.fleet, node.name));
+        option("machine", "q35,usb=off,vmport=off,smbios-entry-point-type=64".to_owned());
+        option("m", format!("{}M", node.memory.0.div_ceil(1 << 20)));
+        option("smp", node.cpus.to_string());
+        option("display", "none".to_owned());
+
+        option("chardev", format!("socket,id=qmp,fd={qmp}"));
+        option("mon", "chardev=qmp,mode=control".to_owned());
+        option("chardev", format!("file,id=console,append=on,path={}", escaped(&files.console())));
+        option("serial", "chardev:console".to_owned());
+
+        option("kernel", boot.kernel.display().to_string());
+        option("append", self.cmdline());
+        option("smbios", format!("type=11,path={}", escaped(&files.authorized_key())));
+        option("smbios", format!("type=11,path={}", escaped(&files.tmpfiles())));
+
+        option(
+            "drive",
+            format!(
+                "if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file={}",
+                escaped(&files.disk())
+            ),
+        );
+        option("device", "nvme,drive=root,serial=root,addr=0x4".to_owned());
+
+        // Port 0: the host picks one that is free, and QEMU says which.
+        option("netdev", "user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22".to_owned());
+        option("device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=".to_owned());
+        option(
+            "netdev",
+            format!(
+                "dgram,id=fleet,local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                escaped(&files.fleet_socket()),
+                escaped(&files.switch_socket())
+            ),
+        );
+        option("device", format!("virtio-net-pci,netdev=fleet,mac={mac},addr=0x3,romfile="));
+        option("device", "virtio-rng-pci,addr=0x5".to_owned());
+        arguments.extend(["-nodefaults", "-no-user-config"].map(str::to_owned));
+        arguments.extend(self.accelerator.options().map(str::to_owned));
+        arguments
+    }
+
+    fn cmdline(&self) -> String {
+        let NodePlan { name, address, .. } = self.node;
+        // Stable over the boots of one instance, different between any two.
+        let machine_id = blake3::hash(format!("{} {name}", self.fleet_id).as_bytes()).to_hex();
+        format!(
+            "{} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
+             ip={MANAGEMENT_ADDRESS}:::255.255.255.0::{MANAGEMENT_INTERFACE}:off \
+             ip={address}:::255.255.255.0::{FLEET_INTERFACE}:off:{CLIENT_ADDRESS}",
+            self.boot.cmdline,
+            machine_id.get(..32).unwrap_or_default(),
+        )
+    }
+}
+
+/// A comma ends a value in QEMU's options, two are one.
+fn escaped(path: &std::path::Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::store::ImageId;
+    use crate::units::Size;
+
+    #[test]
+    fn the_command_line_is_what_was_tried() {
+        let node = NodePlan {
+            name: "etcd-1".to_owned(),
+            role: "etcd".to_owned(),
+            index: 1,
+            zone: "a".to_owned(),
+            address: Ipv4Addr::new(10, 77, 0, 11),
+            image: ImageId::from_hash(blake3::hash(b"")),
+            memory: Size(512 << 20),
+            cpus: 2,
+            disk: Size(4 << 30),
+            ready: None,
+            files: Vec::new(),
+        };
+        let boot = BootFiles {
+            disk: PathBuf::from("/s/disk.raw"),
+            kernel: PathBuf::from("/s/vmlinuz"),
+            cmdline: "root=PARTUUID=1 rw".to_owned(),
+        };
+        let machine =
+            Machine { fleet: "shop", fleet_id: "7", node: &node, boot: &boot, accelerator: Accelerator::Tcg };
+        let text = machine.arguments(9).join(" ").replace(" -", "\n-");
+        insta::assert_snapshot!(text, @"");
+    }
+}
