@@ -72,7 +72,8 @@ pub struct FaultRun {
     pub skipped: Option<String>,
     pub healed: Option<Evidence>,
     pub heal_verified: bool,
-    /// The longest time in which clients waited without any acknowledgement, while it lasted.
+    /// The longest time in which clients waited without any acknowledgement that met the fault. Faults that
+    /// overlap share it: nobody can tell whose it was.
     pub outage_us: Option<u64>,
     pub recovery: Recovery,
 }
@@ -305,24 +306,39 @@ impl Fold {
         &mut self.probes[index]
     }
 
+    fn measure_faults(&mut self) {
+        let waits = numbers::waits(&self.ops.iter().collect::<Vec<_>>());
+        let signs = numbers::signs(&self.ops, &self.probes);
+        let healed = |fault: &FaultRun| fault.healed.as_ref().map(|healed| healed.at_us);
+        let spans: Vec<_> = self.faults.iter().map(|f| (f.id.clone(), f.injected_us, healed(f))).collect();
+        for fault in &mut self.faults {
+            fault.state = fault.ended_as();
+            let Some(from) = fault.injected_us else { continue };
+            let ended = healed(fault);
+            fault.outage_us = numbers::longest_met(&waits, from, ended.unwrap_or(self.last_us));
+            let Some(ended) = ended else { continue };
+            let others = || spans.iter().filter(|(id, ..)| *id != fault.id);
+            let at_work = others().any(|(_, from, to)| {
+                from.is_some_and(|from| from <= ended) && to.is_none_or(|to| to > ended)
+            });
+            if !at_work {
+                let next = others().filter_map(|(_, from, _)| *from).filter(|from| *from > ended).min();
+                fault.recovery = numbers::recovery(&signs, ended, next);
+            }
+        }
+    }
+
     fn finish(mut self) -> Run {
         if let Some(last) = self.phases.last_mut() {
             last.end_us = self.last_us;
         }
         self.ops.sort_by_key(|op| op.completed_us);
         self.probes.sort_by(|a, b| (&a.probe, &a.node).cmp(&(&b.probe, &b.node)));
-        let waits = numbers::waits(&self.ops);
-        let starts: Vec<u64> = self.faults.iter().filter_map(|fault| fault.injected_us).collect();
-        for fault in &mut self.faults {
-            fault.state = fault.ended_as();
-            let Some(from) = fault.injected_us else { continue };
-            let healed = fault.healed.as_ref().map(|healed| healed.at_us);
-            let next = starts.iter().copied().filter(|start| *start > from).min();
-            let until = healed.or(next).unwrap_or(self.last_us);
-            fault.outage_us = numbers::longest_within(&waits, from, until);
-            let end = healed.or((!fault.lasts).then_some(from));
-            fault.recovery = end.map_or(Recovery::NotMeasured, |end| numbers::recovery(&self.probes, end));
-        }
+        self.measure_faults();
+        let chaos = self.phases.iter().find(|span| span.phase == Phase::Chaos);
+        let counts =
+            |op: &&OpRecord| chaos.is_none_or(|span| (span.start_us..=span.end_us).contains(&op.invoked_us));
+        let numbers = Numbers::of(&self.ops.iter().filter(counts).collect::<Vec<_>>());
         let header = self.header.unwrap_or_else(unknown_header);
         let expectations = expectations(&header, self.judged);
         let has = |phase| self.phases.iter().any(|span| span.phase == phase);
@@ -339,7 +355,7 @@ impl Fold {
             journal: None,
             attachments: Vec::new(),
             reports: Vec::new(),
-            numbers: Numbers::of(&self.ops, &waits),
+            numbers,
             verdict: Verdict::of_all(parts.chain(unproven).chain([said])),
             reason,
             header,
