@@ -10,7 +10,7 @@ use junit_report::{Duration, OffsetDateTime, Report, TestCase, TestResult, TestS
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, Writer};
 
-use super::fold::{Baseline, Evidence, FaultRun, FaultState, Run};
+use super::run::{Baseline, Evidence, FaultRun, FaultState, Run};
 use super::words;
 use crate::journal::{Phase, Verdict};
 

@@ -1,6 +1,6 @@
 //! The summary for the page of a CI job: GitHub-flavoured Markdown that also reads well as plain text.
 
-use super::fold::{FaultState, Run};
+use super::run::{FaultState, Run};
 use super::words;
 use crate::journal::Verdict;
 

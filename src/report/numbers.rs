@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::fold::ProbeSeries;
+use super::run::ProbeSeries;
 use crate::journal::{OpOutcome, OpRecord};
 
 /// Numbers over the operations that began in the chaos phase, the ones that expectations are judged by;
@@ -121,7 +121,7 @@ pub(super) fn signs(ops: &[OpRecord], probes: &[ProbeSeries]) -> Vec<Vec<Attempt
     let counted = probes.iter().filter(|series| series.node.is_none() || !whole(&series.probe));
     let mut signs: Vec<Vec<Attempt>> = counted
         .map(|series| {
-            let attempt = |sample: &super::fold::ProbeSample| Attempt {
+            let attempt = |sample: &super::run::ProbeSample| Attempt {
                 start_us: sample.at_us.saturating_sub(sample.latency_us),
                 end_us: sample.at_us,
                 ok: sample.ok,
@@ -158,7 +158,7 @@ pub(super) fn recovery(signs: &[Vec<Attempt>], healed: u64, next: Option<u64>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fold::ProbeSample;
+    use crate::report::run::ProbeSample;
     use proptest::prelude::*;
     use serde_json::Value;
 

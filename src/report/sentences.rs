@@ -1,7 +1,7 @@
 //! What several reports say in the same words.
 
-use super::fold::{Evidence, FaultRun, FaultState, Run};
 use super::numbers::Recovery;
+use super::run::{Evidence, FaultRun, FaultState, Run};
 use super::words;
 use crate::journal::Verdict;
 

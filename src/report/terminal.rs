@@ -1,6 +1,6 @@
 //! The summary that a person reads when a run is over.
 
-use super::fold::{Expectation, FaultRun, FaultState, Run};
+use super::run::{Expectation, FaultRun, FaultState, Run};
 use super::words;
 use crate::journal::Verdict;
 

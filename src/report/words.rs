@@ -17,7 +17,7 @@ pub(super) fn span(us: u64) -> String {
         us if us < 9_995_000 => format!("{:.2} s", us as f64 / 1e6),
         us if us < 119_950_000 => format!("{:.1} s", us as f64 / 1e6),
         us => {
-            let seconds = (us + 500_000) / 1_000_000;
+            let seconds = us.saturating_add(500_000) / 1_000_000;
             format!("{} min {:02} s", seconds / 60, seconds % 60)
         }
     }

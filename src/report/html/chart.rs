@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::super::fold::{FaultState, ProbeSeries, Run};
+use super::super::run::{FaultState, ProbeSeries, Run};
 use super::super::{numbers, sentences, words};
 use super::scale::{Log, Time, round_up};
 use crate::journal::{OpOutcome, OpRecord, Phase};

@@ -8,8 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 use tera::{Context, Tera};
 
-use super::fold::{FaultRun, FaultState, Run};
 use super::numbers::Recovery;
+use super::run::{FaultRun, FaultState, Run};
 use super::{sentences, words};
 use crate::journal::event::Judged;
 use crate::journal::{OpOutcome, Verdict};
@@ -189,7 +189,7 @@ fn tiles(run: &Run) -> Vec<Tile> {
     ]
 }
 
-fn expectation(run: &Run, expectation: &super::fold::Expectation) -> ExpectationView {
+fn expectation(run: &Run, expectation: &super::run::Expectation) -> ExpectationView {
     let verdict = expectation.verdict();
     let judged = expectation.judged.as_ref();
     ExpectationView {
