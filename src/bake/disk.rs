@@ -79,7 +79,13 @@ pub(super) struct Disk<'a> {
 impl Disk<'_> {
     /// Writes `disk.raw` and `vmlinuz` into `part`, a directory of the workspace `work`; returns how many
     /// bytes of the disk are not holes.
-    pub(super) fn make(&self, work: &Path, lower: &[PathBuf], part: &Path, log: &Path) -> Result<u64, BakeError> {
+    pub(super) fn make(
+        &self,
+        work: &Path,
+        lower: &[PathBuf],
+        part: &Path,
+        log: &Path,
+    ) -> Result<u64, BakeError> {
         process::fresh_log(log).at(log)?;
         let kernel = self.seal.join("boot/vmlinuz");
         let own_kernel = part.join("vmlinuz");
