@@ -8,10 +8,21 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod bake;
+pub mod cp;
+pub mod doctor;
+pub mod down;
+pub mod exec;
 pub mod failure;
+mod fleets;
+pub mod heal;
 pub mod images;
+pub mod list;
+pub mod logs;
 pub mod printer;
-mod report;
+pub mod report;
+pub mod ssh;
+pub mod supervise;
+pub mod up;
 
 pub use failure::Failure;
 pub use printer::Printer;
@@ -35,6 +46,17 @@ enum Command {
     Bake(bake::BakeArgs),
     Images(images::ImagesArgs),
     Report(report::Args),
+    Up(up::UpArgs),
+    Down(down::DownArgs),
+    List(list::ListArgs),
+    Ssh(ssh::SshArgs),
+    Exec(exec::ExecArgs),
+    Logs(logs::LogsArgs),
+    Cp(cp::CpArgs),
+    Heal(heal::HealArgs),
+    Doctor(doctor::DoctorArgs),
+    #[command(name = crate::fleet::qemu::SUPERVISE, hide = true)]
+    Supervise(supervise::SuperviseArgs),
 }
 
 /// Parses the command line, runs the command, maps what came of it to an exit code.
@@ -48,6 +70,16 @@ pub fn main() -> ExitCode {
         Command::Bake(args) => bake::run(&args, &printer),
         Command::Images(args) => images::run(&args, &printer),
         Command::Report(args) => report::run(&args, &printer),
+        Command::Up(args) => up::run(&args, &printer),
+        Command::Down(args) => down::run(&args, &printer),
+        Command::List(args) => list::run(&args, &printer),
+        Command::Ssh(args) => ssh::run(&args, &printer),
+        Command::Exec(args) => exec::run(&args, &printer),
+        Command::Logs(args) => logs::run(&args, &printer),
+        Command::Cp(args) => cp::run(&args, &printer),
+        Command::Heal(args) => heal::run(&args, &printer),
+        Command::Doctor(args) => doctor::run(&args, &printer),
+        Command::Supervise(args) => supervise::run(&args),
     };
     result.unwrap_or_else(|failure| failure.report(&printer))
 }

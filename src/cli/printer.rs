@@ -50,6 +50,12 @@ impl Printer {
         }
     }
 
+    /// What a command on a server printed, byte for byte.
+    pub fn raw(&self, stdout: &[u8], stderr: &[u8]) {
+        let _ = io::stdout().lock().write_all(stdout);
+        let _ = io::stderr().lock().write_all(stderr);
+    }
+
     /// What the command is doing, on standard error.
     pub fn progress(&self, text: impl AsRef<str>) {
         write(&mut io::stderr().lock(), text.as_ref());
