@@ -180,10 +180,11 @@ impl<'a> Oven<'a> {
 
     /// Runs a test in the finished image; what it changes is thrown away.
     fn test(&self, command: &str) -> Result<(), BakeError> {
-        self.note(&format!("test: {command}"))?;
+        let title = command.trim().lines().next().unwrap_or_default();
+        self.note(&format!("test: {title}"))?;
         let limit = Duration::from_secs(300);
         let mut run = self.stack.sandboxed("scratch", &Access::default(), &["sh", "-eu", "-c", command])?;
-        self.execute_as(&mut run, limit, &format!("test `{}`", command.trim()))
+        self.execute_as(&mut run, limit, &format!("test `{title}`"))
     }
 
     /// Runs `argv` on the stack with changes going to `upper`.

@@ -19,7 +19,7 @@ use crate::store::workspace::remove_tree;
 
 /// What root in the sandbox may do: install files for any user and switch to any user; not mount, not
 /// configure the network or the kernel, not reach into other processes.
-const CAPABILITIES: [&str; 11] = [
+const CAPABILITIES: [&str; 12] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -27,6 +27,8 @@ const CAPABILITIES: [&str; 11] = [
     "CAP_FSETID",
     "CAP_KILL",
     "CAP_MKNOD",
+    // In a network of its own, if the step has none.
+    "CAP_NET_BIND_SERVICE",
     "CAP_SETFCAP",
     "CAP_SETGID",
     "CAP_SETUID",

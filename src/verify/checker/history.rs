@@ -74,17 +74,18 @@ pub struct KeyHistory<'a> {
 /// Splits the operations of all registers by workload and key. The error names an operation that no
 /// register has.
 pub fn by_key<'a>(records: &[&'a OpRecord]) -> Result<Vec<KeyHistory<'a>>, String> {
-    let mut keys: BTreeMap<(&str, &str), (KeyHistory<'a>, HashMap<String, ValueId>)> = BTreeMap::new();
+    let mut keys: BTreeMap<(&str, &str), KeyHistory<'a>> = BTreeMap::new();
+    // By key, then by the value's JSON.
+    let mut numbers: HashMap<(&str, &str), HashMap<String, ValueId>> = HashMap::new();
     for (index, record) in records.iter().enumerate() {
-        let (history, known) = keys.entry((&record.workload, &record.key)).or_insert_with(|| {
-            let history = KeyHistory {
-                workload: &record.workload,
-                key: &record.key,
-                ops: Vec::new(),
-                values: vec![Value::Null],
-            };
-            (history, HashMap::from([(Value::Null.to_string(), ABSENT)]))
+        let key = (record.workload.as_str(), record.key.as_str());
+        let history = keys.entry(key).or_insert_with(|| KeyHistory {
+            workload: key.0,
+            key: key.1,
+            ops: Vec::new(),
+            values: vec![Value::Null],
         });
+        let known = numbers.entry(key).or_insert_with(|| HashMap::from([(Value::Null.to_string(), ABSENT)]));
         let mut number = |value: &Value| {
             *known.entry(value.to_string()).or_insert_with(|| {
                 history.values.push(value.clone());
@@ -113,7 +114,7 @@ pub fn by_key<'a>(records: &[&'a OpRecord]) -> Result<Vec<KeyHistory<'a>>, Strin
         };
         history.ops.push(Op { action, invoked: record.invoked_us, completed, record: index });
     }
-    let mut histories: Vec<KeyHistory<'a>> = keys.into_values().map(|(history, _)| history).collect();
+    let mut histories: Vec<KeyHistory<'a>> = keys.into_values().collect();
     for history in &mut histories {
         history.ops.sort_by_key(|op| (op.invoked, op.record));
     }

@@ -1,4 +1,14 @@
 //! Expectations: what a scenario says must hold, judged from the journal of the run alone.
+//!
+//! What is measured on the way, under these names in [`Judged::measured`]:
+//!
+//! | expectation | numbers |
+//! |---|---|
+//! | no acknowledged write lost | `acknowledged_writes`, `lost_writes` (the RPO, in writes) |
+//! | linearizable | `registers`, `operations`, `indeterminate`, `violated_registers` |
+//! | availability | `availability` (0 to 1), `operations` or `measurements`, `longest_outage_ms`, `p50_ms`, `p95_ms`, `p99_ms` |
+//! | recovers within | `slowest_recovery_ms` |
+//! | the last two, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT` |
 
 mod availability;
 mod facts;

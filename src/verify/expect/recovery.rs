@@ -63,7 +63,9 @@ pub(super) fn judge(limit: Span, facts: &Facts<'_>) -> Finding {
         .measured("slowest_recovery_ms", worst as f64 / 1e3),
     };
     finding.detail = unclear.join("\n");
-    finding.measured.extend(measure_faults(facts, &operations));
+    // Operations are what clients notice; without any, the first probe stands for them.
+    let noticed = if operations.is_empty() { signs.first() } else { Some(&operations) };
+    finding.measured.extend(noticed.map(|attempts| measure_faults(facts, attempts)).unwrap_or_default());
     finding
 }
 

@@ -122,7 +122,7 @@ async fn a_good_service_passes_and_every_fault_is_proven_and_healed() {
 async fn a_service_that_forgets_acknowledged_writes_fails() {
     let ran = run_to_end(Flaw::Forgetful, KILL).await;
     assert_eq!(ran.result.verdict, Verdict::Fail, "{:#?}", ran.said());
-    assert_eq!(ran.judged("no acknowledged write lost"), Verdict::Fail);
+    assert_eq!(ran.judged("linearizable"), Verdict::Fail);
     assert_eq!(ran.judged(COMES_BACK), Verdict::Pass);
     assert!(ran.dir.path().join("logs/reg-1.journal.log").exists(), "service logs are kept of a failure");
 }
@@ -164,7 +164,7 @@ async fn what_the_provider_cannot_do_is_skipped_and_never_a_pass() {
     ran.position(|e| matches!(e, Event::Skipped { fault, .. } if fault == "f1-network.partition"));
     let ran = run_to_end(Flaw::NoLinks, PARTITION).await;
     assert_eq!(ran.result.verdict, Verdict::Error);
-    insta::assert_snapshot!(ran.result.reason, @"no fault took place");
+    assert!(ran.result.reason.starts_with("no fault took place"), "{}", ran.result.reason);
 }
 
 #[tokio::test]
