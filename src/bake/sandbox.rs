@@ -77,7 +77,12 @@ impl Stack<'_> {
     }
 
     /// `argv` inside the sandbox; what it changes lands in `upper`, a directory of the workspace.
-    pub(super) fn sandboxed(&self, upper: &str, access: &Access<'_>, argv: &[&str]) -> Result<Command, BakeError> {
+    pub(super) fn sandboxed(
+        &self,
+        upper: &str,
+        access: &Access<'_>,
+        argv: &[&str],
+    ) -> Result<Command, BakeError> {
         self.dir(upper, 0o755)?;
         let scratch = format!("{upper}.work").replace('/', "-");
         // Plain copies only, so that a layer's tree means the same wherever it is stacked. `volatile` leaves
