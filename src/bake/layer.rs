@@ -51,7 +51,11 @@ const INSTALL: &str = r#"
 trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
-apt() { apt-get -q -y -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 "$@"; }
+# No binary caches of the lists: they are ten times what is installed, and gone when the image is sealed.
+apt() {
+    apt-get -q -y -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 \
+        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@"
+}
 apt update
 apt -o APT::Keep-Downloaded-Packages=true -o Dpkg::Options::=--force-unsafe-io \
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install "$@"

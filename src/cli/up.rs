@@ -35,6 +35,9 @@ pub struct UpArgs {
     /// Memory of each instance, such as 512M; without it, as the image says.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
+    /// Boot every instance, even if there is a snapshot of the fleet.
+    #[arg(long)]
+    cold: bool,
     /// Processors of each instance; without it, as the image says.
     #[arg(long, value_name = "N")]
     cpus: Option<u8>,
@@ -48,15 +51,25 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let plan = plan(args, &Store::open(&Home::from_env()?)?)?;
     fleets::block_on(async {
         printer.progress(format!("starting {} in the fleet `{}`", names(&plan), plan.name));
-        let launch = Launch { plan, lifetime: Lifetime::UntilDown, keep_logs: None };
+        let launch = Launch { plan, lifetime: Lifetime::UntilDown, warm: !args.cold, keep_logs: None };
         let fleet = provider.create(launch).await?;
         let ready = wait_for_all(&fleet, printer).await.map_err(|error| {
             let name = &fleet.plan().name;
             Failure::from(error).hint(format!("the fleet still runs; `ovenproof down {name}` ends it"))
         })?;
+        save(&*fleet, printer).await;
         show(&fleet, &ready, printer);
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The next fleet of this kind need not boot; that there is no snapshot is no reason to fail.
+async fn save(fleet: &dyn Fleet, printer: &Printer) {
+    match fleet.save().await {
+        Ok(true) => printer.progress("saved a snapshot; the next fleet like this one is restored from it"),
+        Ok(false) => {}
+        Err(error) => printer.progress(format!("no snapshot was saved: {error}")),
+    }
 }
 
 fn names(plan: &FleetPlan) -> String {

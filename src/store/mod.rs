@@ -8,6 +8,7 @@
 //! images/ID/                         disk.raw, vmlinuz, manifest.json
 //! names/NAME/latest                  id of the recipe's newest image
 //! channels/NAME/CHANNEL.json         the image a channel points at, and the evidence that moved it
+//! snapshots/KEY/                     a fleet saved whole, see [`snapshot`]
 //! tmp/                               work in progress, see [`workspace`]
 //! ```
 
@@ -19,6 +20,7 @@ use crate::home::{Home, create_private_dir, write_atomically};
 
 pub mod channel;
 pub mod image;
+pub mod snapshot;
 pub mod workspace;
 
 pub use channel::Promotion;

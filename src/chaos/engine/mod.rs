@@ -47,6 +47,8 @@ pub struct Options {
     /// Cancelled: undo everything, then return.
     pub cancel: CancellationToken,
     pub budget: Budget,
+    /// Use a snapshot of the fleet if there is one, and leave one if there is none.
+    pub warm: bool,
     /// How long the service may take to be steady once every instance is ready.
     pub settle: Duration,
 }
@@ -89,8 +91,11 @@ async fn on_a_fleet(
     journal.record(Event::PhaseStarted { phase: Phase::Boot });
     let logs = options.dir.join("logs");
     let launch =
-        Launch { plan: options.plan.clone(), lifetime: Lifetime::Run, keep_logs: Some(logs.clone()) };
+        Launch { plan: options.plan.clone(), lifetime: Lifetime::Run, warm: options.warm, keep_logs: Some(logs.clone()) };
     let fleet = provider.create(launch).await.map_err(|error| Stop::Broken(error.to_string()))?;
+    if fleet.restored() {
+        journal.record(Event::Note { text: "the fleet was restored from a snapshot".to_owned() });
+    }
     let stage = Arc::new(Stage::new(scenario.clone(), Arc::clone(&fleet), options));
     let found = phases::all(&stage, provider, &options.schedule, options.budget).await;
     journal.record(Event::PhaseStarted { phase: Phase::Teardown });

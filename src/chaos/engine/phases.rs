@@ -65,6 +65,7 @@ pub(super) struct Stage {
     pub(super) seed: Seed,
     pub(super) cancel: CancellationToken,
     settle: Duration,
+    warm: bool,
     /// Every instance as probes and clients reach it.
     pub(super) targets: Vec<Target>,
     /// Held by a fault that takes the instance as a whole, until the instance is back.
@@ -83,6 +84,7 @@ impl Stage {
         Stage {
             targets: targets.collect(),
             instances: nodes.iter().map(|node| (node.name.clone(), Arc::default())).collect(),
+            warm: options.warm,
             scenario,
             fleet,
             journal: Arc::clone(&options.journal),
@@ -90,6 +92,16 @@ impl Stage {
             cancel: options.cancel.clone(),
             settle: options.settle,
         }
+    }
+
+    /// The next run on such a fleet need not boot it; that there is no snapshot is no reason to stop.
+    async fn save(&self) {
+        let text = match self.fleet.save().await {
+            Ok(false) => return,
+            Ok(true) => "saved a snapshot of the fleet, from which the next run starts".to_owned(),
+            Err(error) => format!("no snapshot of the fleet was saved: {error}"),
+        };
+        self.journal.record(Event::Note { text });
     }
 
     /// Waits until no other fault has any of these instances.
@@ -153,6 +165,9 @@ pub(super) async fn all(
     baseline.map_err(|reason| {
         Stop::Broken(format!("steady state does not hold before the first fault: {}", one_line(&reason)))
     })?;
+    if stage.warm {
+        stage.unless_cancelled(stage.save()).await?;
+    }
 
     let mut finding = Finding { has_workload: !stage.scenario.workloads.is_empty(), ..Default::default() };
     let lives = lives(stage, provider, schedule, &mut finding)?;

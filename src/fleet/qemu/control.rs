@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -48,6 +48,10 @@ pub(crate) enum Request {
     },
     Counters {
         fault: String,
+    },
+    /// Saves all machines at one instant into a folder.
+    Save {
+        into: PathBuf,
     },
     Destroy,
 }

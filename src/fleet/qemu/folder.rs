@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::{self, Snapshot};
 use crate::fleet::plan::{FleetPlan, NodePlan};
 use crate::fleet::provider::Lifetime;
 use crate::guest::KeyPair;
@@ -40,6 +41,10 @@ pub(crate) struct Setup {
     pub lifetime: Lifetime,
     pub keep_logs: Option<PathBuf>,
     pub boot: BTreeMap<String, BootFiles>,
+    /// What the machine ids of the nodes are derived from: unique, but for fleets from one snapshot.
+    pub identity: String,
+    /// The VMs go on from saved memory, which lies in their folders.
+    pub restored: bool,
 }
 
 /// What one node boots from.
@@ -47,6 +52,8 @@ pub(crate) struct Setup {
 pub(crate) struct BootFiles {
     pub disk: PathBuf,
     pub kernel: PathBuf,
+    /// With it the disk is a virtio one, whose state can be saved; without, an NVMe one.
+    pub initrd: Option<PathBuf>,
     pub cmdline: String,
 }
 
@@ -55,6 +62,7 @@ impl BootFiles {
         BootFiles {
             disk: image.disk(),
             kernel: image.kernel(),
+            initrd: image.initrd(),
             cmdline: image.manifest.kernel_cmdline.clone(),
         }
     }
@@ -91,6 +99,16 @@ impl Folder {
         self.root.join(NodeFolder::new(node).console())
     }
 
+    /// Copies the identities of the nodes into `dir`, the snapshot that is being made of them.
+    pub(crate) fn save_identities(&self, plan: &FleetPlan, dir: &Path) -> io::Result<()> {
+        fs::copy(self.root.join(KEY), snapshot::user_key(dir))?;
+        for node in &plan.nodes {
+            let host_key = self.root.join(NodeFolder::new(&node.name).host_key());
+            fs::copy(host_key, snapshot::host_key(dir, &node.name))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn setup(&self) -> io::Result<Setup> {
         Ok(serde_json::from_slice(&fs::read(self.root.join(SETUP))?)?)
     }
@@ -104,22 +122,26 @@ impl Folder {
         read_key(&self.root.join(NodeFolder::new(node).host_key()))
     }
 
-    /// Creates the folder with keys and everything that the supervisor needs to know.
-    pub(crate) fn create(&self, setup: &Setup) -> io::Result<()> {
+    /// Creates the folder with keys and everything that the supervisor needs to know. The nodes of a fleet
+    /// from a snapshot have the identities that they were saved with.
+    pub(crate) fn create(&self, setup: &Setup, snapshot: Option<&Snapshot>) -> io::Result<()> {
         if let Some(parent) = self.root.parent() {
             create_private_dir(parent)?;
         }
         // Exclusive: the ledger made sure that the name is free.
         fs::create_dir(&self.root)?;
         fs::set_permissions(&self.root, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let key = key_pair(snapshot.map(Snapshot::user_key))?;
         write_private(&self.root.join(KEY), &key.private)?;
         let (mut known_hosts, mut config) = (String::new(), String::new());
         for node in &setup.plan.nodes {
             let NodePlan { name, .. } = node;
-            let host = KeyPair::generate().map_err(io::Error::other)?;
+            let host = key_pair(snapshot.map(|snapshot| snapshot.host_key(name)))?;
             let files = NodeFolder::new(name);
             create_private_dir(&self.root.join(files.root()))?;
+            if let Some(snapshot) = snapshot {
+                snapshot.link(&self.root, name)?;
+            }
             write_private(&self.root.join(files.host_key()), &host.private)?;
             let credentials = super::credentials::Credentials { node, user: &key, host: &host };
             for (file, text) in [
@@ -186,6 +208,20 @@ impl NodeFolder {
         self.root.join("disk.qcow2")
     }
 
+    /// What the node's disk is a layer over, in a fleet from a snapshot.
+    pub(crate) fn saved_disk(&self) -> PathBuf {
+        self.root.join("saved.qcow2")
+    }
+
+    pub(crate) fn saved_ram(&self) -> PathBuf {
+        self.root.join("saved.ram")
+    }
+
+    /// The devices, as QEMU saves them.
+    pub(crate) fn saved_state(&self) -> PathBuf {
+        self.root.join("saved.state")
+    }
+
     /// What the guest printed, over all boots.
     pub(crate) fn console(&self) -> PathBuf {
         self.root.join("console.log")
@@ -216,6 +252,13 @@ impl NodeFolder {
     /// The VM's end of the wire.
     pub(crate) fn fleet_socket(&self) -> PathBuf {
         self.root.join("fleet.sock")
+    }
+}
+
+fn key_pair(saved: Option<io::Result<String>>) -> io::Result<KeyPair> {
+    match saved {
+        Some(private) => KeyPair::from_private(&private?).map_err(io::Error::other),
+        None => KeyPair::generate().map_err(io::Error::other),
     }
 }
 

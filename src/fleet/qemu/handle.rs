@@ -8,13 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::console;
 use super::control::{Address, Connection, Request, gone};
-use super::folder::Folder;
+use super::folder::{Folder, Setup};
+use super::snapshot::{self, Snapshot};
 use super::supervisor::failed;
 use crate::fleet::ledger::{FleetRecord, Ledger, remove_leftovers};
 use crate::fleet::plan::{FleetPlan, NodePlan};
@@ -22,12 +25,15 @@ use crate::fleet::provider::{Fleet, FleetError, InstanceAction, InstanceState, I
 use crate::guest::probe::{Measurement, measure};
 use crate::guest::ssh::{Endpoint, Identity};
 use crate::guest::{DialError, Dialer, Session, SshSession, Stream};
-use crate::home::Home;
+use crate::home::{Home, create_private_dir};
 use crate::network::{RuleCounters, RuleSet};
+use crate::store::{Store, StoreError};
 use crate::units::Span;
 
 /// Between two readiness probes: a guest that boots has better things to do than to answer.
 const PROBE_EVERY: Duration = Duration::from_millis(400);
+/// For a restored guest to take the time; it answers within two seconds or something is wrong with it.
+const WAKE_UP: Duration = Duration::from_secs(20);
 /// For a supervisor to end all it owns.
 const DESTROY: Duration = Duration::from_secs(60);
 
@@ -35,6 +41,8 @@ pub(crate) struct QemuFleet {
     home: Home,
     record: FleetRecord,
     plan: FleetPlan,
+    store: Store,
+    restored: bool,
     folder: Folder,
     address: Arc<Address>,
     identities: BTreeMap<String, Arc<Identity>>,
@@ -51,10 +59,16 @@ pub(crate) struct Owner {
 }
 
 impl QemuFleet {
-    pub(crate) fn open(home: Home, record: FleetRecord, owner: Option<Owner>) -> Result<Self, FleetError> {
+    pub(crate) fn open(
+        home: Home,
+        store: Store,
+        record: FleetRecord,
+        owner: Option<Owner>,
+    ) -> Result<Self, FleetError> {
         let folder = Folder::new(&record.folder);
         let unreadable = || failed("cannot read the fleet's folder");
-        let plan = folder.setup().map_err(unreadable())?.plan;
+        let Setup { plan, restored, .. } = folder.setup().map_err(unreadable())?;
+        let restored = restored && owner.is_some();
         let address = Arc::new(Address::of(folder.root()).map_err(unreadable())?);
         let private_key = folder.key().map_err(unreadable())?.private;
         let mut identities = BTreeMap::new();
@@ -64,7 +78,34 @@ impl QemuFleet {
             identities.insert(node.name.clone(), Arc::new(identity));
         }
         let (leases, owner) = (tokio::sync::Mutex::new(None), Mutex::new(owner));
-        Ok(QemuFleet { home, record, plan, folder, address, identities, leases, owner })
+        Ok(QemuFleet { home, record, plan, store, restored, folder, address, identities, leases, owner })
+    }
+
+    /// Tells guests that were restored what they cannot know: what time it is, and that others have the same
+    /// memory and must not have the same random numbers.
+    pub(crate) async fn wake_up(&self) -> Result<(), FleetError> {
+        let mut guests = tokio::task::JoinSet::new();
+        for node in &self.plan.nodes {
+            let session = self.session(&node.name);
+            guests.spawn(async move {
+                let random = BASE64.encode(rand::random::<[u8; 32]>());
+                // RNDRESEEDCRNG: what is written to the pool counts only from the next reseeding on.
+                let command = format!(
+                    "perl -e 'open(my $r, \">\", \"/dev/urandom\"); syswrite($r, \"{random}\"); ioctl($r, 0x5207, 0)' && \
+                     date -s @{} >/dev/null",
+                    jiff::Timestamp::now().as_duration().as_secs_f64()
+                );
+                session.exec(&command, Instant::now() + WAKE_UP).await
+            });
+        }
+        while let Some(woken) = guests.join_next().await {
+            let output = woken.map_err(|error| FleetError::Provider(error.to_string()))??;
+            if !output.success() {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                return Err(FleetError::Provider(format!("a restored guest did not wake up: {said}")));
+            }
+        }
+        Ok(())
     }
 
     /// Asks on a connection of its own, so that a slow answer holds nobody up.
@@ -126,6 +167,34 @@ impl QemuFleet {
 impl Fleet for QemuFleet {
     fn plan(&self) -> &FleetPlan {
         &self.plan
+    }
+
+    fn restored(&self) -> bool {
+        self.restored
+    }
+
+    async fn save(&self) -> Result<bool, FleetError> {
+        let setup = self.folder.setup().map_err(failed("cannot read the fleet's folder"))?;
+        // Saved already, or with disks whose state cannot be.
+        if setup.restored || setup.boot.values().any(|boot| boot.initrd.is_none()) {
+            return Ok(false);
+        }
+        let Some(key) = snapshot::key(&self.plan) else { return Ok(false) };
+        let provider = |error: StoreError| FleetError::Provider(error.to_string());
+        let work = self.store.begin_snapshot(&key).map_err(provider)?;
+        if self.store.snapshot(&key).is_some() {
+            return Ok(false);
+        }
+        let part = work.dir().join("snapshot");
+        create_private_dir(&part).map_err(failed("cannot make a snapshot"))?;
+        self.ask::<()>(&Request::Save { into: part.clone() }).await?;
+        self.folder.save_identities(&self.plan, &part).map_err(failed("cannot save the keys"))?;
+        Snapshot::seal(&part, &setup.identity).map_err(failed("cannot describe the snapshot"))?;
+        let store = self.store.clone();
+        // Waits for the disk.
+        let published = tokio::task::spawn_blocking(move || store.publish_snapshot(&key, work, &part)).await;
+        published.map_err(|error| FleetError::Provider(error.to_string()))?.map_err(provider)?;
+        Ok(true)
     }
 
     async fn status(&self, node: &str) -> Result<InstanceStatus, FleetError> {

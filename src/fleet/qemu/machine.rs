@@ -10,14 +10,19 @@ const MANAGEMENT_ADDRESS: &str = "10.0.2.15";
 /// of the interfaces follow from it.
 const MANAGEMENT_INTERFACE: &str = "enp0s2";
 const FLEET_INTERFACE: &str = "enp0s3";
+/// Tells the initial RAM disk which partition is the root.
+const VIRTIO_ROOT: &str = " ovenproof.root=/dev/vda2";
 
 /// What varies between the machines of one fleet.
 pub(crate) struct Machine<'a> {
     pub fleet: &'a str,
-    pub fleet_id: &'a str,
+    /// What its machine id is derived from.
+    pub identity: &'a str,
     pub node: &'a NodePlan,
     pub boot: &'a BootFiles,
     pub accelerator: Accelerator,
+    /// Memory and devices come from a snapshot instead of a boot.
+    pub restored: bool,
 }
 
 impl Machine<'_> {
@@ -35,8 +40,21 @@ impl Machine<'_> {
         let mut arguments = Vec::new();
         let mut option = |name: &str, value: String| arguments.extend([format!("-{name}"), value]);
         option("name", format!("ovenproof-{}-{}", self.fleet, node.name));
-        option("machine", "q35,usb=off,vmport=off,smbios-entry-point-type=64".to_owned());
-        option("m", format!("{}M", node.memory.0.div_ceil(1 << 20)));
+        option("machine", "q35,usb=off,vmport=off,smbios-entry-point-type=64,memory-backend=ram".to_owned());
+        let memory = format!("{}M", node.memory.0.div_ceil(1 << 20));
+        option("m", memory.clone());
+        option("object", match self.restored {
+            // Private: what the guest changes is its own, the rest is shared with all from this snapshot.
+            true => format!(
+                "memory-backend-file,id=ram,size={memory},share=off,mem-path={}",
+                escaped(&files.saved_ram())
+            ),
+            // Shared: a file that we can copy, and that is gone with the process.
+            false => format!("memory-backend-memfd,id=ram,size={memory},share=on"),
+        });
+        if self.restored {
+            option("incoming", "defer".to_owned());
+        }
         option("smp", node.cpus.to_string());
         option("display", "none".to_owned());
 
@@ -46,6 +64,9 @@ impl Machine<'_> {
         option("serial", "chardev:console".to_owned());
 
         option("kernel", boot.kernel.display().to_string());
+        if let Some(initrd) = &boot.initrd {
+            option("initrd", initrd.display().to_string());
+        }
         option("append", self.cmdline());
         option("smbios", format!("type=11,path={}", escaped(&files.authorized_key())));
         option("smbios", format!("type=11,path={}", escaped(&files.tmpfiles())));
@@ -57,7 +78,11 @@ impl Machine<'_> {
                 escaped(&files.disk())
             ),
         );
-        option("device", "nvme,drive=root,serial=root,addr=0x4".to_owned());
+        option("device", match boot.initrd {
+            Some(_) => "virtio-blk-pci,drive=root,addr=0x4".to_owned(),
+            // The kernel's own drivers are enough for this one, but QEMU cannot save its state.
+            None => "nvme,drive=root,serial=root,addr=0x4".to_owned(),
+        });
 
         // Port 0: the host picks one that is free, and QEMU says which.
         option("netdev", "user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22".to_owned());
@@ -79,10 +104,11 @@ impl Machine<'_> {
 
     fn cmdline(&self) -> String {
         let NodePlan { name, address, .. } = self.node;
+        let root = if self.boot.initrd.is_some() { VIRTIO_ROOT } else { "" };
         // Stable over the boots of one instance, different between any two.
-        let machine_id = blake3::hash(format!("{} {name}", self.fleet_id).as_bytes()).to_hex();
+        let machine_id = blake3::hash(format!("{} {name}", self.identity).as_bytes()).to_hex();
         format!(
-            "{} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
+            "{}{root} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
              ip={MANAGEMENT_ADDRESS}:::255.255.255.0::{MANAGEMENT_INTERFACE}:off \
              ip={address}:::255.255.255.0::{FLEET_INTERFACE}:off:{CLIENT_ADDRESS}",
             self.boot.cmdline,
@@ -123,10 +149,11 @@ mod tests {
         let boot = BootFiles {
             disk: PathBuf::from("/s/disk.raw"),
             kernel: PathBuf::from("/s/vmlinuz"),
+            initrd: Some(PathBuf::from("/s/initrd.img")),
             cmdline: "root=PARTUUID=1 rw".to_owned(),
         };
         let machine =
-            Machine { fleet: "shop", fleet_id: "7", node: &node, boot: &boot, accelerator: Accelerator::Tcg };
+            Machine { fleet: "shop", identity: "7", node: &node, boot: &boot, accelerator: Accelerator::Tcg, restored: false };
         let text = machine.arguments(9).join(" ").replace(" -", "\n-");
         insta::assert_snapshot!(text, @"");
     }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `folder` | what lies where in the folder of a fleet |
 //! | `credentials`, `machine`, [`accel`] | the command line of a VM and what it is given at boot |
+//! | `snapshot` | a fleet saved at one instant, and what it is restored from |
 //! | `vm`, `qmp`, `console` | one VM: its process, its control connection, its console log |
 //! | [`supervisor`], `service` | the process that owns them, and what it answers |
 //! | `control`, `handle` | the conversation with it, and the [`Fleet`] that others hold |
@@ -24,12 +25,14 @@ use tokio::net::UnixStream;
 use self::control::{Connection, Reply};
 use self::folder::{BootFiles, Folder, Setup};
 use self::handle::{Owner, QemuFleet};
+use self::snapshot::Snapshot;
 use self::supervisor::failed;
 use super::ledger::{FleetRecord, Ledger, remove_leftovers};
+use super::plan::FleetPlan;
 use super::process::ProcessId;
 use super::provider::{Capability, Fleet, FleetError, Launch, Provider};
 use crate::home::Home;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 pub mod accel;
 mod console;
@@ -40,6 +43,7 @@ mod handle;
 mod machine;
 mod qmp;
 mod service;
+mod snapshot;
 pub mod supervisor;
 mod vm;
 
@@ -71,7 +75,7 @@ impl Qemu {
     fn handle(&self, fleet: &str) -> Result<QemuFleet, FleetError> {
         let record = Ledger::of(&self.home).fleets()?.into_iter().find(|record| record.name == fleet);
         let record = record.ok_or_else(|| FleetError::NoSuchFleet(fleet.to_owned()))?;
-        QemuFleet::open(self.home.clone(), record, None)
+        QemuFleet::open(self.home.clone(), self.store.clone(), record, None)
     }
 
     fn setup(&self, launch: Launch, id: String) -> Result<Setup, FleetError> {
@@ -81,8 +85,9 @@ impl Qemu {
                 self.store.image(&node.image).map_err(|error| FleetError::Provider(error.to_string()))?;
             boot.insert(node.name.clone(), BootFiles::of(&image));
         }
-        let Launch { plan, lifetime, keep_logs } = launch;
-        Ok(Setup { id, home: self.home.root().to_owned(), plan, lifetime, keep_logs, boot })
+        let Launch { plan, lifetime, keep_logs, .. } = launch;
+        let (home, identity) = (self.home.root().to_owned(), id.clone());
+        Ok(Setup { id, home, plan, lifetime, keep_logs, boot, identity, restored: false })
     }
 
     fn record(&self, setup: &Setup) -> Result<FleetRecord, FleetError> {
@@ -155,14 +160,62 @@ impl Provider for Qemu {
     }
 
     async fn create(&self, launch: Launch) -> Result<Arc<dyn Fleet>, FleetError> {
-        let setup = self.setup(launch, format!("{:016x}", rand::random::<u64>()))?;
+        if launch.warm
+            && let Some((key, snapshot)) = self.snapshot(&launch.plan)?
+        {
+            match self.create_from(launch.clone(), Some(&snapshot)).await {
+                Err(FleetError::Exists(name)) => return Err(FleetError::Exists(name)),
+                Err(error) => {
+                    tracing::warn!("a snapshot could not be restored and is dropped: {error}");
+                    self.store.discard_snapshot(&key).map_err(from_store)?;
+                }
+                Ok(fleet) => return Ok(fleet),
+            }
+        }
+        self.create_from(launch, None).await
+    }
+
+    async fn attach(&self, fleet: &str) -> Result<Arc<dyn Fleet>, FleetError> {
+        Ok(Arc::new(self.handle(fleet)?))
+    }
+
+    async fn list(&self) -> Result<Vec<String>, FleetError> {
+        Ok(Ledger::of(&self.home).fleets()?.into_iter().map(|record| record.name).collect())
+    }
+}
+
+impl Qemu {
+    /// The snapshot that fits the plan, if there is a whole one.
+    fn snapshot(&self, plan: &FleetPlan) -> Result<Option<(String, Snapshot)>, FleetError> {
+        let Some(key) = snapshot::key(plan) else { return Ok(None) };
+        let Some(dir) = self.store.snapshot(&key) else { return Ok(None) };
+        match Snapshot::open(&dir) {
+            Ok(snapshot) => Ok(Some((key, snapshot))),
+            Err(why) => {
+                tracing::warn!("a snapshot is damaged and is dropped: {why}");
+                self.store.discard_snapshot(&key).map_err(from_store)?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn create_from(
+        &self,
+        launch: Launch,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Arc<dyn Fleet>, FleetError> {
+        let mut setup = self.setup(launch, format!("{:016x}", rand::random::<u64>()))?;
+        if let Some(snapshot) = snapshot {
+            setup.identity.clone_from(&snapshot.identity);
+            setup.restored = true;
+        }
         let record = self.record(&setup)?;
         let ledger = Ledger::of(&self.home);
         ledger.begin(record.clone())?;
         let folder = Folder::new(&record.folder);
         let mut owner = None;
         let created = async {
-            folder.create(&setup).map_err(failed("cannot create the fleet's folder"))?;
+            folder.create(&setup, snapshot).map_err(failed("cannot create the fleet's folder"))?;
             let owner = owner.insert(spawn_supervisor(&folder)?);
             started(owner, &folder).await
         };
@@ -176,15 +229,17 @@ impl Provider for Qemu {
             ledger.gone(&record.id)?;
             return Err(error);
         }
-        let fleet = QemuFleet::open(self.home.clone(), record, owner)?;
-        Ok(Arc::new(fleet))
+        let fleet = Arc::new(QemuFleet::open(self.home.clone(), self.store.clone(), record, owner)?);
+        if snapshot.is_some()
+            && let Err(error) = fleet.wake_up().await
+        {
+            fleet.destroy().await?;
+            return Err(error);
+        }
+        Ok(fleet)
     }
+}
 
-    async fn attach(&self, fleet: &str) -> Result<Arc<dyn Fleet>, FleetError> {
-        Ok(Arc::new(self.handle(fleet)?))
-    }
-
-    async fn list(&self) -> Result<Vec<String>, FleetError> {
-        Ok(Ledger::of(&self.home).fleets()?.into_iter().map(|record| record.name).collect())
-    }
+fn from_store(error: StoreError) -> FleetError {
+    FleetError::Provider(error.to_string())
 }

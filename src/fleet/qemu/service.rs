@@ -1,6 +1,7 @@
 //! What a supervisor answers.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::control::{Connection, Refusal, Reply, Request};
-use super::supervisor::Vms;
+use super::supervisor::{Vms, for_each};
 use super::vm::Vm;
 use crate::fleet::provider::{FleetError, InstanceAction};
 use crate::guest::Stream;
@@ -90,11 +91,34 @@ impl Service {
                 leases.faults.remove(&fault);
                 value(self.switch.remove(&fault).unwrap_or_default())
             }
+            Request::Save { into } => {
+                self.save(into).await?;
+                Ok(Value::Null)
+            }
             Request::Counters { fault } => value(self.switch.counters(&fault)),
             Request::Dial { .. } | Request::Destroy => {
                 Err(Refusal::Provider("this ends a conversation".to_owned()))
             }
         }
+    }
+
+    /// All machines stand still while each is saved, and go on whatever came of it. Frames that are under way
+    /// in the switch are not saved: to the guests they are lost, as frames may be.
+    async fn save(&self, into: PathBuf) -> Result<(), FleetError> {
+        let paused = for_each(&self.vms, |vm| async move { vm.pause().await }).await;
+        let into = Arc::new(into);
+        let saved = match paused {
+            Ok(()) => {
+                for_each(&self.vms, move |vm| {
+                    let into = into.clone();
+                    async move { vm.save(&into).await }
+                })
+                .await
+            }
+            Err(error) => Err(error),
+        };
+        let resumed = for_each(&self.vms, |vm| async move { vm.resume().await }).await;
+        saved.and(resumed)
     }
 
     async fn dial(&self, node: &str, port: u16, deadline: Instant) -> Result<Box<dyn Stream>, Refusal> {

@@ -68,7 +68,7 @@ async fn run(setup: &Setup) -> Result<Option<Asker>, FleetError> {
     let ends_with_lease = setup.lifetime == Lifetime::Run;
 
     let started = tokio::select! {
-        started = start(&vms) => started,
+        started = start(&vms, setup.restored) => started,
         () = end_of(&mut lease), if ends_with_lease => Err(FleetError::Provider("the client left".to_owned())),
         _ = terminate.recv() => Err(FleetError::Provider("terminated".to_owned())),
     };
@@ -116,14 +116,15 @@ fn machines(setup: &Setup) -> Result<Vms, FleetError> {
     for node in &setup.plan.nodes {
         let boot = setup.boot.get(&node.name).cloned();
         let boot = boot.ok_or_else(|| FleetError::NoSuchNode(node.name.clone()))?;
-        let vm = Vm::new(&setup.plan.name, &setup.id, node.clone(), boot, accelerator);
+        let vm = Vm::new(&setup.plan.name, &setup.identity, node.clone(), boot, accelerator);
         vms.insert(node.name.clone(), Arc::new(vm));
     }
     Ok(Arc::new(vms))
 }
 
-/// Starts the switch and all machines. The switch comes first: nobody's first frame is to be lost.
-async fn start(vms: &Vms) -> Result<(UnixListener, Switch), FleetError> {
+/// Starts the switch and all machines. The switch comes first: nobody's first frame is to be lost. Restored
+/// machines go on together, when the last of them is there.
+async fn start(vms: &Vms, restored: bool) -> Result<(UnixListener, Switch), FleetError> {
     let ports = vms.values().map(|vm| {
         let files = NodeFolder::new(&vm.node.name);
         PortSpec {
@@ -136,11 +137,14 @@ async fn start(vms: &Vms) -> Result<(UnixListener, Switch), FleetError> {
     });
     let switch = Switch::start(SwitchSpec { ports: ports.collect(), pcap: None })
         .map_err(|error| FleetError::Provider(format!("the switch: {error}")))?;
-    for_each(vms, |vm| async move {
-        vm.create_disk().await?;
-        vm.start().await
+    for_each(vms, move |vm| async move {
+        vm.create_disk(restored).await?;
+        if restored { vm.restore().await } else { vm.start().await }
     })
     .await?;
+    if restored {
+        for_each(vms, |vm| async move { vm.resume().await }).await?;
+    }
     // Bound relative to the working directory: the path of a socket must be short.
     let listener = UnixListener::bind(CONTROL_SOCKET).map_err(failed("cannot listen"))?;
     Ok((listener, switch))
@@ -156,7 +160,7 @@ async fn kill_all(vms: &Vms) {
 }
 
 /// Does `work` to all machines at once.
-async fn for_each<W>(vms: &Vms, work: impl Fn(Arc<Vm>) -> W) -> Result<(), FleetError>
+pub(crate) async fn for_each<W>(vms: &Vms, work: impl Fn(Arc<Vm>) -> W) -> Result<(), FleetError>
 where
     W: Future<Output = Result<(), FleetError>> + Send + 'static,
 {

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use super::console;
 use super::folder::{BootFiles, NodeFolder};
 use super::machine::Machine;
 use super::qmp::{Qmp, QmpError};
+use super::snapshot::{self, SavedNode};
 use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
 
@@ -37,7 +39,7 @@ pub(crate) const HYPERVISOR: &str = "qemu-system-x86_64";
 /// A node of the fleet, running or not.
 pub(crate) struct Vm {
     fleet: String,
-    fleet_id: String,
+    identity: String,
     pub(crate) node: NodePlan,
     boot: BootFiles,
     accelerator: Accelerator,
@@ -74,14 +76,14 @@ impl Running {
 impl Vm {
     pub(crate) fn new(
         fleet: &str,
-        fleet_id: &str,
+        identity: &str,
         node: NodePlan,
         boot: BootFiles,
         accelerator: Accelerator,
     ) -> Self {
         Vm {
             fleet: fleet.to_owned(),
-            fleet_id: fleet_id.to_owned(),
+            identity: identity.to_owned(),
             files: NodeFolder::new(&node.name),
             node,
             boot,
@@ -92,10 +94,15 @@ impl Vm {
         }
     }
 
-    /// Makes the node's own disk: a layer over the image, which stays as it is.
-    pub(crate) async fn create_disk(&self) -> Result<(), FleetError> {
+    /// Makes the node's own disk: a layer over the image or over the saved disk, which stay as they are.
+    pub(crate) async fn create_disk(&self, restored: bool) -> Result<(), FleetError> {
         let mut command = Command::new("qemu-img");
-        command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&self.boot.disk);
+        command.args(["create", "-q", "-f", "qcow2"]);
+        match restored {
+            // Relative to the new disk, beside which it lies.
+            true => command.args(["-F", "qcow2", "-b"]).args(self.files.saved_disk().file_name()),
+            false => command.args(["-F", "raw", "-b"]).arg(&self.boot.disk),
+        };
         command.arg(self.files.disk()).arg(self.node.disk.0.to_string());
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await.map_err(|error| self.failed(format!("qemu-img: {error}")))?;
@@ -109,6 +116,70 @@ impl Vm {
     pub(crate) async fn start(&self) -> Result<(), FleetError> {
         let _acting = self.acting.lock().await;
         self.start_stopped().await
+    }
+
+    /// Takes the machine out of its snapshot; it stands still until [`Vm::resume`].
+    pub(crate) async fn restore(&self) -> Result<(), FleetError> {
+        let _acting = self.acting.lock().await;
+        let running = self.launch(true).await?;
+        let from = format!("exec:cat {}", self.files.saved_state().display());
+        self.without_memory(&running).await?;
+        let mut events = running.qmp.events();
+        self.ask(running.qmp.execute("migrate-incoming", json!({ "uri": from })).await)?;
+        let restored = async {
+            while self.run_state(&running).await? == "inmigrate" {
+                // Closed when it has ended, which the next question finds out.
+                let _ = events.recv().await;
+            }
+            Ok(())
+        };
+        timeout(PROMPT, restored).await.unwrap_or_else(|_| Err(self.provider("was not restored in time")))
+    }
+
+    /// Lets a machine that stands still go on.
+    pub(crate) async fn resume(&self) -> Result<(), FleetError> {
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        self.set_frozen(&running, false).await
+    }
+
+    /// Makes a running machine stand still, so that it can be saved.
+    pub(crate) async fn pause(&self) -> Result<(), FleetError> {
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        match self.run_state(&running).await?.as_str() {
+            "running" => self.set_frozen(&running, true).await,
+            state => Err(self.provider(&format!("is {state}"))),
+        }
+    }
+
+    /// Saves the machine, which must stand still, into `dir`.
+    pub(crate) async fn save(&self, dir: &Path) -> Result<(), FleetError> {
+        let _acting = self.acting.lock().await;
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        let saved = SavedNode::of(dir, &self.node.name);
+        self.without_memory(&running).await?;
+        let mut events = running.qmp.events();
+        // The path of the snapshot is not for a shell; that of our own folder is plain.
+        let state = self.files.saved_state();
+        self.ask(running.qmp.execute("migrate", json!({ "uri": format!("exec:cat > {}", state.display()) })).await)?;
+        let done = async {
+            loop {
+                let progress = self.ask(running.qmp.execute("query-migrate", Value::Null).await)?;
+                match progress.get("status").and_then(Value::as_str) {
+                    Some("completed") => return Ok(()),
+                    Some("failed" | "cancelled") => return Err(self.provider("could not be saved")),
+                    _ => drop(events.recv().await),
+                }
+            }
+        };
+        timeout(PROMPT, done).await.unwrap_or_else(|_| Err(self.provider("was not saved in time")))?;
+        let (pid, disk) = (running.pid, self.files.disk());
+        let copied = tokio::task::spawn_blocking(move || {
+            std::fs::rename(&state, &saved.state)?;
+            std::fs::copy(&disk, &saved.disk)?;
+            snapshot::copy_memory(pid, &saved.ram)
+        });
+        let copied = copied.await.map_err(|error| self.provider(&error.to_string()))?;
+        copied.map_err(|error| self.provider(&format!("could not be saved: {error}")))
     }
 
     pub(crate) async fn act(&self, action: InstanceAction) -> Result<(), FleetError> {
@@ -167,14 +238,20 @@ impl Vm {
     }
 
     async fn start_stopped(&self) -> Result<(), FleetError> {
+        self.launch(false).await.map(drop)
+    }
+
+    /// Starts QEMU, to boot or to be filled from a snapshot.
+    async fn launch(&self, restored: bool) -> Result<Arc<Running>, FleetError> {
         let boot = self.boots.load(Ordering::SeqCst) + 1;
-        console::mark(&self.files.console(), &format!("boot {boot} of {}", self.node.name))
+        let what = if restored { "restored, as boot" } else { "boot" };
+        console::mark(&self.files.console(), &format!("{what} {boot} of {}", self.node.name))
             .map_err(|error| self.failed(format!("cannot write the console log: {error}")))?;
         let (ours, theirs) =
             std::os::unix::net::UnixStream::pair().map_err(|error| self.failed(error.to_string()))?;
         ours.set_nonblocking(true).map_err(|error| self.failed(error.to_string()))?;
         let stream = UnixStream::from_std(ours).map_err(|error| self.failed(error.to_string()))?;
-        let child = self.spawn(&theirs).map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
+        let child = self.spawn(&theirs, restored).map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
         drop(theirs);
         let pid = child.id().unwrap_or_default();
         let (kill, killed) = mpsc::unbounded_channel();
@@ -190,21 +267,29 @@ impl Vm {
             self.files.clone(),
             self.node.name.clone(),
         ));
-        let running = Running { pid, qmp, ssh_port, kill, ended };
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
-        Ok(())
+        let running = Arc::new(Running { pid, qmp, ssh_port, kill, ended });
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
+        Ok(running)
     }
 
-    fn spawn(&self, qmp: &std::os::unix::net::UnixStream) -> io::Result<Child> {
+    /// Memory lies in a file of its own: only the devices go through QEMU's stream, which takes milliseconds.
+    async fn without_memory(&self, running: &Running) -> Result<(), FleetError> {
+        let capabilities = ["x-ignore-shared", "events"].map(|name| json!({ "capability": name, "state": true }));
+        let arguments = json!({ "capabilities": capabilities });
+        self.ask(running.qmp.execute("migrate-set-capabilities", arguments).await).map(drop)
+    }
+
+    fn spawn(&self, qmp: &std::os::unix::net::UnixStream, restored: bool) -> io::Result<Child> {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).mode(0o600).open(self.files.log())?;
         let fd = qmp.as_raw_fd();
         let machine = Machine {
             fleet: &self.fleet,
-            fleet_id: &self.fleet_id,
+            identity: &self.identity,
             node: &self.node,
             boot: &self.boot,
             accelerator: self.accelerator,
+            restored,
         };
         let mut command = Command::new(HYPERVISOR);
         command.args(machine.arguments(fd));
@@ -265,8 +350,13 @@ impl Vm {
     }
 
     async fn is_frozen(&self, running: &Running) -> Result<bool, FleetError> {
+        // After a machine was saved, QEMU has a name of its own for standing still.
+        Ok(matches!(self.run_state(running).await?.as_str(), "paused" | "postmigrate"))
+    }
+
+    async fn run_state(&self, running: &Running) -> Result<String, FleetError> {
         let status = self.ask(running.qmp.execute("query-status", Value::Null).await)?;
-        Ok(status.get("status").and_then(Value::as_str) == Some("paused"))
+        Ok(status.get("status").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 
     async fn reset(&self, running: &Running) -> Result<(), FleetError> {

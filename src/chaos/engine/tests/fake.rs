@@ -184,6 +184,14 @@ impl Fleet for FakeFleet {
         &self.plan
     }
 
+    fn restored(&self) -> bool {
+        false
+    }
+
+    async fn save(&self) -> Result<bool, FleetError> {
+        Ok(false)
+    }
+
     async fn status(&self, node: &str) -> Result<InstanceStatus, FleetError> {
         let world = lock(&self.world);
         let found = world.nodes.get(node).ok_or_else(|| FleetError::NoSuchNode(node.to_owned()))?;

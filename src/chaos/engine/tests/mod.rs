@@ -91,6 +91,7 @@ async fn run_with(flaw: Flaw, timeline: &str, cancel_when: impl Fn(&Event) -> bo
         cancel,
         budget: Budget::default(),
         settle: Duration::from_millis(300),
+        warm: true,
     };
     let result = run(&scenario, &provider, options).await;
     let entries = journal.entries();
