@@ -32,7 +32,8 @@ async fn echo(stream: Box<dyn Stream>, bytes: Vec<u8>) -> Vec<u8> {
         writer.shutdown().await.expect("an open connection");
     });
     let mut back = Vec::new();
-    reader.read_to_end(&mut back).await.expect("an open connection");
+    let reading = tokio::time::timeout(PATIENCE, reader.read_to_end(&mut back));
+    reading.await.expect("an end in time").expect("an open connection");
     sending.await.expect("a writer");
     back
 }
