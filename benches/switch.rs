@@ -158,7 +158,10 @@ fn start(folder: &Path) -> (Switch, Vec<PortSpec>) {
             remote: path(format!("{index}.node")),
         })
         .collect();
-    (Switch::start(SwitchSpec { ports: ports.clone(), pcap: None }).expect("a switch"), ports)
+    let switch = Switch::start(SwitchSpec { ports: ports.clone(), pcap: None }).expect("a switch");
+    // It answers, so its thread runs and has its name.
+    switch.faults();
+    (switch, ports)
 }
 
 /// From the first node to the second.
