@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::guest::probe::ProbeSpec;
+/// The node from which probes and workloads reach the service, and its address on every fleet's network.
+pub use crate::network::{CLIENT, CLIENT_ADDRESS};
 use crate::store::ImageId;
 use crate::units::{Size, Span};
 
@@ -41,8 +43,3 @@ pub struct RenderedFile {
     /// Permission bits.
     pub mode: u32,
 }
-
-/// The node from which probes and workloads reach the service.
-pub const CLIENT: &str = "client";
-/// Its address on every fleet's network.
-pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
