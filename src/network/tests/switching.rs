@@ -3,7 +3,10 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::node::{Site, frame, mac, rules};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr};
+
+use super::node::{Site, address, frame, mac, rules};
 use crate::network::{CLIENT_ADDRESS, CLIENT_MAC, Impairment, NetworkError, Switch};
 
 fn cut() -> Impairment {
@@ -175,12 +178,62 @@ fn the_client_answers_to_its_address() {
     let site = Site::new(1);
     let one = site.node(1);
     let _switch = site.start();
-    let (own, target) = (super::node::address(1).octets(), CLIENT_ADDRESS.octets());
+    let (own, target) = (address(1).octets(), CLIENT_ADDRESS.octets());
     let request = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &mac(1), &own, &[0; 6], &target].concat();
     one.send_raw(&[&[0xff; 6][..], &mac(1), &[8, 6], &request].concat());
     let reply = one.receive();
     assert_eq!(reply[..8], [0, 1, 8, 0, 6, 4, 0, 2]);
     assert_eq!((&reply[8..14], &reply[14..18]), (&CLIENT_MAC[..], &target[..]));
+}
+
+/// An IPv4 packet from node 1 to the client, in a frame.
+fn packet(protocol: IpProtocol, length: usize, fill: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let header = Ipv4Repr {
+        src_addr: address(1),
+        dst_addr: CLIENT_ADDRESS,
+        next_header: protocol,
+        payload_len: length,
+        hop_limit: 64,
+    };
+    let mut bytes = vec![0; header.buffer_len() + length];
+    let mut packet = Ipv4Packet::new_unchecked(&mut bytes);
+    header.emit(&mut packet, &ChecksumCapabilities::default());
+    fill(packet.payload_mut());
+    [&CLIENT_MAC[..], &mac(1), &[8, 0], &bytes].concat()
+}
+
+#[test]
+fn the_client_answers_pings_and_knows_the_names() {
+    let site = Site::new(2);
+    let one = site.node(1);
+    let _switch = site.start();
+    let checksums = ChecksumCapabilities::default();
+    // Nothing is asked for first: the client knows its neighbours.
+    let ping = Icmpv4Repr::EchoRequest { ident: 1, seq_no: 2, data: b"ping" };
+    one.send_raw(&packet(IpProtocol::Icmp, ping.buffer_len(), |payload| {
+        ping.emit(&mut Icmpv4Packet::new_unchecked(payload), &checksums);
+    }));
+    let bytes = one.receive();
+    let reply = Ipv4Packet::new_checked(&bytes).expect("a packet");
+    let reply = Icmpv4Packet::new_checked(reply.payload()).expect("a message");
+    let reply = Icmpv4Repr::parse(&reply, &checksums).expect("a message");
+    assert_eq!(reply, Icmpv4Repr::EchoReply { ident: 1, seq_no: 2, data: b"ping" });
+
+    let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02N2\x00\x00\x01\x00\x01";
+    let udp = UdpRepr { src_port: 4_000, dst_port: 53 };
+    one.send_raw(&packet(IpProtocol::Udp, udp.header_len() + query.len(), |payload| {
+        udp.emit(
+            &mut UdpPacket::new_unchecked(payload),
+            &address(1).into(),
+            &CLIENT_ADDRESS.into(),
+            query.len(),
+            |payload| payload.copy_from_slice(query),
+            &checksums,
+        );
+    }));
+    let bytes = one.receive();
+    let reply = Ipv4Packet::new_checked(&bytes).expect("a packet");
+    assert!(reply.payload().ends_with(&address(2).octets()));
 }
 
 #[test]
