@@ -64,7 +64,6 @@ pub(super) struct Stage {
     pub(super) journal: Arc<Journal>,
     pub(super) seed: Seed,
     pub(super) cancel: CancellationToken,
-    settle: Duration,
     /// Every instance as probes and clients reach it.
     pub(super) targets: Vec<Target>,
     /// Held by a fault that takes the instance as a whole, until the instance is back.
@@ -88,7 +87,6 @@ impl Stage {
             journal: Arc::clone(&options.journal),
             seed: options.seed,
             cancel: options.cancel.clone(),
-            settle: options.settle,
         }
     }
 
@@ -149,7 +147,7 @@ pub(super) async fn all(
 ) -> Result<Finding, Stop> {
     stage.unless_cancelled(boot(stage)).await??;
     stage.phase(Phase::Baseline);
-    let baseline = stage.unless_cancelled(stage.steady_within(stage.settle)).await?;
+    let baseline = stage.unless_cancelled(stage.steady_within(stage.scenario.spec.settle.0)).await?;
     baseline.map_err(|reason| {
         Stop::Broken(format!("steady state does not hold before the first fault: {}", one_line(&reason)))
     })?;
