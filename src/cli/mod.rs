@@ -8,18 +8,23 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod bake;
+pub mod check;
+mod conduct;
 pub mod cp;
 pub mod doctor;
 pub mod down;
 pub mod exec;
 pub mod failure;
 mod fleets;
+pub mod gate;
 pub mod heal;
 pub mod images;
 pub mod list;
 pub mod logs;
 pub mod printer;
 pub mod report;
+pub mod run;
+pub mod schema;
 pub mod ssh;
 pub mod supervise;
 pub mod up;
@@ -45,6 +50,9 @@ struct Cli {
 enum Command {
     Bake(bake::BakeArgs),
     Images(images::ImagesArgs),
+    Check(check::CheckArgs),
+    Run(run::RunArgs),
+    Gate(gate::GateArgs),
     Report(report::Args),
     Up(up::UpArgs),
     Down(down::DownArgs),
@@ -55,6 +63,9 @@ enum Command {
     Cp(cp::CpArgs),
     Heal(heal::HealArgs),
     Doctor(doctor::DoctorArgs),
+    Schema(schema::SchemaArgs),
+    Completions(schema::CompletionsArgs),
+    Man(schema::ManArgs),
     #[command(name = crate::fleet::qemu::SUPERVISE, hide = true)]
     Supervise(supervise::SuperviseArgs),
 }
@@ -69,6 +80,9 @@ pub fn main() -> ExitCode {
     let result: Result<ExitCode, Failure> = match cli.command {
         Command::Bake(args) => bake::run(&args, &printer),
         Command::Images(args) => images::run(&args, &printer),
+        Command::Check(args) => check::run(&args, &printer),
+        Command::Run(args) => run::run(&args, &printer),
+        Command::Gate(args) => gate::run(&args, &printer),
         Command::Report(args) => report::run(&args, &printer),
         Command::Up(args) => up::run(&args, &printer),
         Command::Down(args) => down::run(&args, &printer),
@@ -79,6 +93,9 @@ pub fn main() -> ExitCode {
         Command::Cp(args) => cp::run(&args, &printer),
         Command::Heal(args) => heal::run(&args, &printer),
         Command::Doctor(args) => doctor::run(&args, &printer),
+        Command::Schema(args) => schema::run(&args, &printer),
+        Command::Completions(args) => schema::completions(&args, &printer),
+        Command::Man(args) => schema::man(&args, &printer),
         Command::Supervise(args) => supervise::run(&args),
     };
     result.unwrap_or_else(|failure| failure.report(&printer))

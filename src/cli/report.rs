@@ -60,7 +60,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// A path if there is such a file or folder, else an id under `runs/`.
-fn find(home: &Home, run: &str) -> Result<PathBuf, Failure> {
+pub(super) fn find(home: &Home, run: &str) -> Result<PathBuf, Failure> {
     let path = Path::new(run);
     if path.is_file() {
         return Ok(path.to_owned());

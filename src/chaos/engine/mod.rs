@@ -13,7 +13,6 @@ mod phases;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +27,6 @@ use phases::{Finding, Stage, Stop};
 /// The expectation that every run has: when every fault is undone, every instance is ready and steady
 /// state holds within the scenario's `recovery`.
 pub const COMES_BACK: &str = "the fleet comes back";
-
-/// What [`Options::settle`] is when nobody says otherwise.
-pub const SETTLE: Duration = Duration::from_secs(60);
 
 /// What a run needs besides scenario and provider.
 pub struct Options {
@@ -49,8 +45,6 @@ pub struct Options {
     pub budget: Budget,
     /// Use a snapshot of the fleet if there is one, and leave one if there is none.
     pub warm: bool,
-    /// How long the service may take to be steady once every instance is ready.
-    pub settle: Duration,
 }
 
 /// How a run ended; everything else is in its journal.

@@ -64,7 +64,6 @@ pub(super) struct Stage {
     pub(super) journal: Arc<Journal>,
     pub(super) seed: Seed,
     pub(super) cancel: CancellationToken,
-    settle: Duration,
     warm: bool,
     /// Every instance as probes and clients reach it.
     pub(super) targets: Vec<Target>,
@@ -90,7 +89,6 @@ impl Stage {
             journal: Arc::clone(&options.journal),
             seed: options.seed,
             cancel: options.cancel.clone(),
-            settle: options.settle,
         }
     }
 
@@ -161,7 +159,7 @@ pub(super) async fn all(
 ) -> Result<Finding, Stop> {
     stage.unless_cancelled(boot(stage)).await??;
     stage.phase(Phase::Baseline);
-    let baseline = stage.unless_cancelled(stage.steady_within(stage.settle)).await?;
+    let baseline = stage.unless_cancelled(stage.steady_within(stage.scenario.spec.settle.0)).await?;
     baseline.map_err(|reason| {
         Stop::Broken(format!("steady state does not hold before the first fault: {}", one_line(&reason)))
     })?;

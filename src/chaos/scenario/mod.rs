@@ -48,14 +48,17 @@ pub struct ScenarioSpec {
     /// How long workload and timeline run; without it, until ten seconds after the last fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<Located<Span>>,
+    /// How long the service may take to be steady before the first fault, once every instance is ready.
+    #[serde(default = "one_minute")]
+    pub settle: Span,
     /// How long the service may take to be steady again when every fault is undone.
-    #[serde(default = "default_recovery")]
+    #[serde(default = "one_minute")]
     pub recovery: Span,
     /// What must hold, besides that the fleet comes back.
     pub expect: Vec<Located<Expectation>>,
 }
 
-fn default_recovery() -> Span {
+fn one_minute() -> Span {
     Span(Duration::from_secs(60))
 }
 

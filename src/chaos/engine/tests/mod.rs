@@ -28,6 +28,7 @@ workload:
         fail_status: [503]
     rate: 300/s
     timeout: 100ms
+settle: 300ms
 recovery: 1s
 "#;
 
@@ -90,7 +91,6 @@ async fn run_with(flaw: Flaw, timeline: &str, cancel_when: impl Fn(&Event) -> bo
         journal: Arc::clone(&journal),
         cancel,
         budget: Budget::default(),
-        settle: Duration::from_millis(300),
         warm: true,
     };
     let result = run(&scenario, &provider, options).await;
