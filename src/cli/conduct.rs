@@ -83,9 +83,11 @@ pub(crate) fn check_pins(pins: &Pins, scenarios: &[Scenario]) -> Result<(), Fail
 }
 
 /// Makes the runs one after another; each gets a folder with its journal and reports. After an interrupt,
-/// those that were not begun are left out.
+/// those that were not begun are left out. With `warm`, fleets are restored from snapshots where there are
+/// any, and leave some where there are none.
 pub(crate) async fn conduct(
     jobs: Vec<Job>,
+    warm: bool,
     provider: &dyn Provider,
     home: &Home,
     printer: &Printer,
@@ -97,7 +99,7 @@ pub(crate) async fn conduct(
         if cancel.is_cancelled() {
             break;
         }
-        let run = one(job, provider, home, printer, cancel.clone()).await?;
+        let run = one(job, warm, provider, home, printer, cancel.clone()).await?;
         printer.line(terminal::summary(&run, printer.colours_results(), printer.width()));
         runs.push(run);
     }
@@ -106,6 +108,7 @@ pub(crate) async fn conduct(
 
 async fn one(
     job: Job,
+    warm: bool,
     provider: &dyn Provider,
     home: &Home,
     printer: &Printer,
@@ -134,6 +137,7 @@ async fn one(
         journal: journal.clone(),
         cancel,
         budget: Budget::default(),
+        warm,
     };
     engine::run(&job.scenario, provider, options).await;
     journal.close()?;

@@ -35,6 +35,10 @@ pub struct GateArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
+    /// Boot every instance, even if there is a snapshot of the fleet.
+    #[arg(long)]
+    cold: bool,
+
     /// Write JUnit XML over all runs to this file.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -67,7 +71,7 @@ pub fn run(args: &GateArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         .collect::<Result<_, Failure>>()?;
     let wanted = jobs.len();
     let provider = fleets::open(printer)?;
-    let runs = fleets::block_on(conduct(jobs, &provider, &home, printer))?;
+    let runs = fleets::block_on(conduct(jobs, !args.cold, &provider, &home, printer))?;
     let xml = junit_of(&runs)?;
     if let Some(path) = &args.junit {
         write(path, &xml)?;

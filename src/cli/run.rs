@@ -29,6 +29,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
 
+    /// Boot every instance, even if there is a snapshot of the fleet.
+    #[arg(long)]
+    cold: bool,
+
     /// Write JUnit XML over all runs to this file.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -63,7 +67,7 @@ pub fn run(args: &RunArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     };
     let wanted = jobs.len();
     let provider = fleets::open(printer)?;
-    let runs = fleets::block_on(conduct(jobs, &provider, &home, printer))?;
+    let runs = fleets::block_on(conduct(jobs, !args.cold, &provider, &home, printer))?;
     if let Some(path) = &args.junit {
         write(path, &junit_of(&runs)?)?;
     }

@@ -84,8 +84,12 @@ async fn on_a_fleet(
     let journal = &options.journal;
     journal.record(Event::PhaseStarted { phase: Phase::Boot });
     let logs = options.dir.join("logs");
-    let launch =
-        Launch { plan: options.plan.clone(), lifetime: Lifetime::Run, warm: options.warm, keep_logs: Some(logs.clone()) };
+    let launch = Launch {
+        plan: options.plan.clone(),
+        lifetime: Lifetime::Run,
+        warm: options.warm,
+        keep_logs: Some(logs.clone()),
+    };
     let fleet = provider.create(launch).await.map_err(|error| Stop::Broken(error.to_string()))?;
     if fleet.restored() {
         journal.record(Event::Note { text: "the fleet was restored from a snapshot".to_owned() });

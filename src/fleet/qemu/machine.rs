@@ -43,15 +43,18 @@ impl Machine<'_> {
         option("machine", "q35,usb=off,vmport=off,smbios-entry-point-type=64,memory-backend=ram".to_owned());
         let memory = format!("{}M", node.memory.0.div_ceil(1 << 20));
         option("m", memory.clone());
-        option("object", match self.restored {
-            // Private: what the guest changes is its own, the rest is shared with all from this snapshot.
-            true => format!(
-                "memory-backend-file,id=ram,size={memory},share=off,mem-path={}",
-                escaped(&files.saved_ram())
-            ),
-            // Shared: a file that we can copy, and that is gone with the process.
-            false => format!("memory-backend-memfd,id=ram,size={memory},share=on"),
-        });
+        option(
+            "object",
+            match self.restored {
+                // Private: what the guest changes is its own, the rest is shared with all from this snapshot.
+                true => format!(
+                    "memory-backend-file,id=ram,size={memory},share=off,mem-path={}",
+                    escaped(&files.saved_ram())
+                ),
+                // Shared: a file that we can copy, and that is gone with the process.
+                false => format!("memory-backend-memfd,id=ram,size={memory},share=on"),
+            },
+        );
         if self.restored {
             option("incoming", "defer".to_owned());
         }
@@ -78,11 +81,14 @@ impl Machine<'_> {
                 escaped(&files.disk())
             ),
         );
-        option("device", match boot.initrd {
-            Some(_) => "virtio-blk-pci,drive=root,addr=0x4".to_owned(),
-            // The kernel's own drivers are enough for this one, but QEMU cannot save its state.
-            None => "nvme,drive=root,serial=root,addr=0x4".to_owned(),
-        });
+        option(
+            "device",
+            match boot.initrd {
+                Some(_) => "virtio-blk-pci,drive=root,addr=0x4".to_owned(),
+                // The kernel's own drivers are enough for this one, but QEMU cannot save its state.
+                None => "nvme,drive=root,serial=root,addr=0x4".to_owned(),
+            },
+        );
 
         // Port 0: the host picks one that is free, and QEMU says which.
         option("netdev", "user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22".to_owned());
@@ -152,8 +158,14 @@ mod tests {
             initrd: Some(PathBuf::from("/s/initrd.img")),
             cmdline: "root=PARTUUID=1 rw".to_owned(),
         };
-        let machine =
-            Machine { fleet: "shop", identity: "7", node: &node, boot: &boot, accelerator: Accelerator::Tcg, restored: false };
+        let machine = Machine {
+            fleet: "shop",
+            identity: "7",
+            node: &node,
+            boot: &boot,
+            accelerator: Accelerator::Tcg,
+            restored: false,
+        };
         let text = machine.arguments(9).join(" ").replace(" -", "\n-");
         insta::assert_snapshot!(text, @"");
     }

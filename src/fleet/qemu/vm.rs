@@ -160,7 +160,9 @@ impl Vm {
         let mut events = running.qmp.events();
         // The path of the snapshot is not for a shell; that of our own folder is plain.
         let state = self.files.saved_state();
-        self.ask(running.qmp.execute("migrate", json!({ "uri": format!("exec:cat > {}", state.display()) })).await)?;
+        self.ask(
+            running.qmp.execute("migrate", json!({ "uri": format!("exec:cat > {}", state.display()) })).await,
+        )?;
         let done = async {
             loop {
                 let progress = self.ask(running.qmp.execute("query-migrate", Value::Null).await)?;
@@ -251,7 +253,8 @@ impl Vm {
             std::os::unix::net::UnixStream::pair().map_err(|error| self.failed(error.to_string()))?;
         ours.set_nonblocking(true).map_err(|error| self.failed(error.to_string()))?;
         let stream = UnixStream::from_std(ours).map_err(|error| self.failed(error.to_string()))?;
-        let child = self.spawn(&theirs, restored).map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
+        let child =
+            self.spawn(&theirs, restored).map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
         drop(theirs);
         let pid = child.id().unwrap_or_default();
         let (kill, killed) = mpsc::unbounded_channel();
@@ -274,7 +277,8 @@ impl Vm {
 
     /// Memory lies in a file of its own: only the devices go through QEMU's stream, which takes milliseconds.
     async fn without_memory(&self, running: &Running) -> Result<(), FleetError> {
-        let capabilities = ["x-ignore-shared", "events"].map(|name| json!({ "capability": name, "state": true }));
+        let capabilities =
+            ["x-ignore-shared", "events"].map(|name| json!({ "capability": name, "state": true }));
         let arguments = json!({ "capabilities": capabilities });
         self.ask(running.qmp.execute("migrate-set-capabilities", arguments).await).map(drop)
     }
