@@ -164,3 +164,58 @@ impl Stack<'_> {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).at(&path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::process::{self, Ended};
+    use super::*;
+
+    /// Runs a script on a stack whose one layer is this very system; gives how it ended, what it printed, and
+    /// the folder in which it changed things. `None` where stacks cannot be mounted.
+    fn on_this_system(script: &str, limit: Duration) -> Option<(Ended, String, tempfile::TempDir)> {
+        if !crate::bake::missing_tools().is_empty() || !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let work = tempfile::tempdir().unwrap();
+        let stack = Stack { work: work.path(), lower: &[PathBuf::from("/")] };
+        let mut command = stack.sandboxed("upper", &Access::default(), &["sh", "-c", script]).unwrap();
+        let log = work.path().join("log");
+        let ended = process::run(&mut command, &log, limit).unwrap();
+        Some((ended, process::tail(&log), work))
+    }
+
+    #[test]
+    fn a_step_changes_its_layer_alone_and_has_no_network() {
+        let script = "echo new > /srv/new; rm -f /etc/hostname; cut -d: -f1 /proc/net/dev | tail -n +3; \
+                      test -e /run/* || echo no run; mount -t tmpfs none /srv 2> /dev/null || echo no mount";
+        let Some((ended, printed, work)) = on_this_system(script, Duration::from_secs(60)) else { return };
+        assert!(matches!(ended, Ended::Well), "{ended:?} {printed}");
+        let lines: Vec<&str> = printed.lines().map(str::trim).collect();
+        assert_eq!(lines, ["lo", "no run", "no mount"]);
+        assert!(work.path().join("upper/srv/new").is_file());
+        assert!(!Path::new("/srv/new").exists());
+    }
+
+    #[test]
+    fn a_step_that_is_ended_leaves_no_process_however_it_hid() {
+        // A duration that no other process sleeps for.
+        let marker = format!("31536{}.5", std::process::id());
+        let script = format!("sleep {marker} & setsid sleep {marker} & exec sleep {marker}");
+        let Some((ended, _, _work)) = on_this_system(&script, Duration::from_millis(500)) else { return };
+        assert!(matches!(ended, Ended::Badly(why) if why == "took longer than 500ms"));
+        let asleep = || {
+            let processes = fs::read_dir("/proc").unwrap().flatten();
+            processes
+                .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+                .any(|cmdline| cmdline.starts_with(format!("sleep\0{marker}").as_bytes()))
+        };
+        // The kernel ends a namespace on its own time after its first process was killed.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while asleep() {
+            assert!(std::time::Instant::now() < deadline, "still asleep");
+            std::thread::yield_now();
+        }
+    }
+}
