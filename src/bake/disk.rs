@@ -145,8 +145,7 @@ impl Disk<'_> {
         fs::write(&loader, "timeout 0\neditor no\n").at(&loader)?;
         let entry = work.join("entry.conf");
         let options = format!("{} console=tty0 console=ttyS0", self.names.kernel_cmdline());
-        fs::write(&entry, format!("title {}\nlinux /vmlinuz\noptions {options}\n", self.recipe))
-            .at(&entry)?;
+        fs::write(&entry, format!("title Linux\nlinux /vmlinuz\noptions {options}\n")).at(&entry)?;
         let target = {
             let mut target = disk.as_os_str().to_owned();
             target.push(format!("@@{ESP_START}"));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::error::{At, BakeError};
 use super::process::{self, Ended, proxies};
-use super::sandbox::{Access, EPOCH, Stack, namespaced};
+use super::sandbox::{Access, EPOCH, Stack};
 use super::seal;
 use crate::home::{Home, Lock, create_private_dir};
 use crate::recipe::plan::Source;
@@ -35,15 +35,16 @@ const BASE_OPTIONS: [&str; 13] = [
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     // Licences stay.
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-    // Downloaded packages come from the cache and go there, as links: see the manual on both skips.
+    // Downloaded packages are copied from the cache, and new ones linked to it from where the layer comes to
+    // be: see the manual on both skips.
     "--skip=download/empty,essential/unlink",
     "--setup-hook=mkdir -p \"$1\"/var/cache/apt/archives/partial && \
-     find \"$OVENPROOF_DEBS\" -name '*.deb' -exec cp --link -t \"$1\"/var/cache/apt/archives {} +",
-    "--customize-hook=find \"$1\"/var/cache/apt/archives -name '*.deb' \
+     find \"$OVENPROOF_DEBS\" -maxdepth 1 -name '*.deb' -exec cp -t \"$1\"/var/cache/apt/archives {} +",
+    "--customize-hook=find \"$OVENPROOF_TREE\"/var/cache/apt/archives -maxdepth 1 -name '*.deb' \
      -exec cp --link --no-clobber -t \"$OVENPROOF_DEBS\" {} +",
     // The host's name servers and name must not end up in an image.
     "--customize-hook=ln -sf ../run/systemd/resolve/stub-resolv.conf \"$1\"/etc/resolv.conf; \
-     echo localhost > \"$1\"/etc/hostname",
+     echo localhost > \"$1\"/etc/hostname; chmod 644 \"$1\"/etc/hostname",
 ];
 
 /// No service may start while packages are installed.
@@ -122,14 +123,15 @@ impl<'a> Oven<'a> {
 
     fn base(&self, suite: &str) -> Result<(), BakeError> {
         let debs = self.apt_cache("archives")?;
-        let mut command = namespaced(self.stack.work);
+        let mut command = self.stack.writable(TREE)?;
         for (name, value) in proxies() {
             command.env(name, value);
         }
         // What it writes aside goes where the next sweep finds it.
-        command.env("TMPDIR", self.stack.work).env("OVENPROOF_DEBS", debs).env("SOURCE_DATE_EPOCH", EPOCH);
+        command.env("TMPDIR", self.stack.work).env("SOURCE_DATE_EPOCH", EPOCH);
+        command.env("OVENPROOF_DEBS", debs).env("OVENPROOF_TREE", self.stack.work.join(TREE));
         command.args(["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]);
-        command.args(BASE_OPTIONS).args([suite, TREE]);
+        command.args(BASE_OPTIONS).args([suite, "merged"]);
         self.execute(&mut command, PATIENCE)
     }
 

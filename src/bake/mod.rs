@@ -71,7 +71,7 @@ pub fn bake(
     for (index, layer) in plan.layers.iter().enumerate() {
         let about = layer.work.about();
         let note = LayerNote { kind: layer.work.kind(), recipe: &layer.recipe, about: &about };
-        let outcome = ensure_layer(plan, layer, &trees, store, home, &mut |()| progress.started(&note))?;
+        let outcome = ensure_layer(plan, layer, &trees, store, home, &mut || progress.started(&note))?;
         let took = match outcome {
             Outcome::Reused => 0,
             Outcome::Made(took) => millis(took),
@@ -105,7 +105,7 @@ fn ensure_layer(
     trees: &[PathBuf],
     store: &Store,
     home: &Home,
-    started: &mut dyn FnMut(()),
+    started: &mut dyn FnMut(),
 ) -> Result<Outcome, BakeError> {
     let id = layer.id.as_str();
     if store.has_layer(id) {
@@ -116,7 +116,7 @@ fn ensure_layer(
     if store.has_layer(id) {
         return Ok(Outcome::Reused);
     }
-    started(());
+    started();
     let begun = Instant::now();
     let oven = Oven::prepare(plan, layer, work.dir(), trees, home)?;
     let packages = oven.make()?;

@@ -257,7 +257,8 @@ proptest! {
         prop_assert_eq!(one == other, a.image == b.image);
         let same = a.layers.iter().zip(&b.layers).take_while(|(a, b)| a.id == b.id).count();
         for (a, b) in a.layers.iter().zip(&b.layers).take(same) {
-            prop_assert_eq!(&a.work, &b.work);
+            // What is written of a layer leaves out where on the host its files lie.
+            prop_assert_eq!(serde_json::to_string(&a.work).unwrap(), serde_json::to_string(&b.work).unwrap());
         }
         for (a, b) in a.layers.iter().zip(&b.layers).skip(same) {
             prop_assert_ne!(&a.id, &b.id);
