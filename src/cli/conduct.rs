@@ -72,14 +72,12 @@ pub(crate) fn check_pins(pins: &Pins, scenarios: &[Scenario]) -> Result<(), Fail
     let known: Vec<&str> = roles()
         .flat_map(|(role, spec)| [role.as_str(), spec.image.value.split(':').next().unwrap_or_default()])
         .collect();
-    for name in pins.keys().filter(|name| !known.contains(&name.as_str())) {
-        let failure = Failure::user(format!("no scenario has a role or an image `{name}`"));
-        return Err(match closest(name, known.iter().copied()) {
-            Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure,
-        });
-    }
-    Ok(())
+    let Some(name) = pins.keys().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let failure = Failure::user(format!("no scenario has a role or an image `{name}`"));
+    Err(match closest(name, known.iter().copied()) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure,
+    })
 }
 
 /// Makes the runs one after another; each gets a folder with its journal and reports. After an interrupt,

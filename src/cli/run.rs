@@ -41,8 +41,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     shard: Option<(usize, usize)>,
 
-    /// Run the schedule of an earlier run again, with the same images: its journal, folder or id.
-    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["scenarios", "seed", "repeat", "shard", "images"])]
+    /// Run the schedule of an earlier run again, with the same images: its journal, folder or id. The
+    /// scenario may be left out: the run has kept it.
+    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["seed", "repeat", "shard", "images"])]
     replay: Option<String>,
 
     /// Use another image for a role, or wherever an image is named; may be repeated.
@@ -62,7 +63,7 @@ fn parse_shard(text: &str) -> Result<(usize, usize), String> {
 pub fn run(args: &RunArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let home = Home::from_env()?;
     let jobs = match &args.replay {
-        Some(journal) => vec![replay(journal, &home)?],
+        Some(journal) => vec![replay(journal, &args.scenarios, &home)?],
         None => jobs(args, &home)?,
     };
     let wanted = jobs.len();
@@ -101,7 +102,7 @@ fn jobs(args: &RunArgs, home: &Home) -> Result<Vec<Job>, Failure> {
 }
 
 /// The run that `reference` names, once more: its scenario as it was then, its schedule, its images.
-fn replay(reference: &str, home: &Home) -> Result<Job, Failure> {
+fn replay(reference: &str, scenarios: &[PathBuf], home: &Home) -> Result<Job, Failure> {
     let path = report::find(home, reference)?;
     let entries = journal::read(&path)?;
     let mut header: Option<RunStarted> = None;
@@ -116,12 +117,28 @@ fn replay(reference: &str, home: &Home) -> Result<Job, Failure> {
     let (Some(header), Some(schedule)) = (header, schedule) else {
         return Err(Failure::user(format!("{}: the run ended before it had a schedule", path.display())));
     };
-    let kept = path.parent().unwrap_or(Path::new(".")).join("scenario.yaml");
-    let file = if kept.is_file() { kept } else { PathBuf::from(&header.scenario_file) };
+    let file = match scenarios {
+        [] => path.parent().unwrap_or(Path::new(".")).join("scenario.yaml"),
+        [one] => one.clone(),
+        _ => return Err(Failure::user("a replay is of one scenario")),
+    };
     let scenario = Scenario::load(&file)?;
     if scenario.digest() != header.scenario_digest {
-        return Err(Failure::user(format!("{} is not the scenario of that run any more", file.display())));
+        return Err(Failure::user(format!("{} is not the scenario of that run", file.display())));
     }
     let pins: Pins = header.images.into_iter().collect();
     Job::new(scenario, Seed(header.seed), Some(schedule), &pins, &Store::open(home)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_shard;
+
+    #[test]
+    fn a_shard_is_one_of_several() {
+        assert_eq!(parse_shard("2/4"), Ok((2, 4)));
+        for text in ["0/4", "5/4", "1", "1/0", "a/b", ""] {
+            assert!(parse_shard(text).is_err(), "{text}");
+        }
+    }
 }

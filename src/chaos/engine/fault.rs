@@ -60,6 +60,7 @@ impl Life {
             fleet: Arc::clone(&self.stage.fleet),
             targets: targets.clone(),
             seed: self.stage.seed,
+            boot_ids: self.stage.boot_ids.clone(),
         });
         let injected = match timeout(FLEET, fault.inject()).await {
             Ok(Ok(())) => Ok(()),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::{Life, Outcome};
 use super::{COMES_BACK, Options};
-use crate::chaos::faults::FaultSpec;
+use crate::chaos::faults::{BootIds, FaultSpec};
 use crate::chaos::scenario::Scenario;
 use crate::fleet::{Fleet, FleetError, Provider};
 use crate::journal::event::{Judged, ScheduledFault};
@@ -65,6 +65,7 @@ pub(super) struct Stage {
     pub(super) seed: Seed,
     pub(super) cancel: CancellationToken,
     warm: bool,
+    pub(super) boot_ids: BootIds,
     /// Every instance as probes and clients reach it.
     pub(super) targets: Vec<Target>,
     /// Held by a fault that takes the instance as a whole, until the instance is back.
@@ -89,6 +90,7 @@ impl Stage {
             journal: Arc::clone(&options.journal),
             seed: options.seed,
             cancel: options.cancel.clone(),
+            boot_ids: BootIds::default(),
         }
     }
 
@@ -166,6 +168,8 @@ pub(super) async fn all(
     if stage.warm {
         stage.unless_cancelled(stage.save()).await?;
     }
+
+    stage.unless_cancelled(stage.boot_ids.read_all(&stage.fleet)).await?;
 
     let mut finding = Finding { has_workload: !stage.scenario.workloads.is_empty(), ..Default::default() };
     let lives = lives(stage, provider, schedule, &mut finding)?;

@@ -1,29 +1,50 @@
 //! What faults of whole instances share: what an instance was before, and whether it is back.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Back, Fault, FaultError, Scene};
-use crate::fleet::{FleetError, InstanceAction, InstanceState, InstanceStatus, NodePlan};
+use crate::fleet::{Fleet, FleetError, InstanceAction, InstanceState, InstanceStatus, NodePlan};
+use crate::guest::Session;
 
 /// For a question to a guest that is expected to be well.
 const ASK: Duration = Duration::from_secs(15);
 /// For an instance whose image does not say how long it may take to be ready.
 const READY: Duration = Duration::from_secs(180);
 
-/// An instance just before a fault.
-#[derive(Debug, Clone)]
-struct Before {
-    status: InstanceStatus,
-    /// `None`: the guest could not be asked, and the provider's word must do.
-    boot_id: Option<String>,
+/// The random ids that Linux guests made at their last boot, by instance. Read before they are needed: to
+/// ask a guest takes a second or two on a slow machine, and a fault is due when it is due.
+#[derive(Debug, Clone, Default)]
+pub struct BootIds(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl BootIds {
+    /// Asks every instance of the fleet at once. One that does not answer is left out: then the provider's
+    /// word must do.
+    pub async fn read_all(&self, fleet: &Arc<dyn Fleet>) {
+        let mut asking = JoinSet::new();
+        for node in &fleet.plan().nodes {
+            let (session, name) = (fleet.session(&node.name), node.name.clone());
+            asking.spawn(async move { (ask(session.as_ref()).await, name) });
+        }
+        for (id, name) in asking.join_all().await {
+            if let Some(id) = id {
+                self.replace(&name, id);
+            }
+        }
+    }
+
+    /// Remembers the newer id, and gives the older.
+    fn replace(&self, name: &str, id: String) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), id)
+    }
 }
 
-/// The random id that a Linux guest makes at each boot.
-async fn boot_id(scene: &Scene, node: &str) -> Option<String> {
-    let session = scene.fleet.session(node);
+async fn ask(session: &dyn Session) -> Option<String> {
     let output = session.exec("cat /proc/sys/kernel/random/boot_id", Instant::now() + ASK).await.ok()?;
     output.success().then(|| output.text()).filter(|id| !id.is_empty())
 }
@@ -84,7 +105,8 @@ pub(super) async fn expect_state(
 pub(super) struct Down {
     scene: Scene,
     action: InstanceAction,
-    before: Vec<(String, Before)>,
+    /// Each target with what the provider knew of it just before.
+    before: Vec<(String, InstanceStatus)>,
 }
 
 impl Down {
@@ -93,10 +115,10 @@ impl Down {
     }
 
     /// Says how the provider shows that the instance runs and that this is another boot.
-    async fn rebooted(&self, name: &str, before: &Before) -> Result<String, FaultError> {
+    async fn rebooted(&self, name: &str, before: &InstanceStatus) -> Result<String, FaultError> {
         let status = expect_state(&self.scene, name, InstanceState::Running).await?;
-        match status.boots > before.status.boots || status.incarnation != before.status.incarnation {
-            true => Ok(format!("{name} is in boot {} after {}", status.boots, before.status.boots)),
+        match status.boots > before.boots || status.incarnation != before.incarnation {
+            true => Ok(format!("{name} is in boot {} after {}", status.boots, before.boots)),
             false => Err(FaultError::Instance(format!("{name} runs as if nothing had happened to it"))),
         }
     }
@@ -107,7 +129,7 @@ impl Fault for Down {
     async fn inject(&mut self) -> Result<(), FaultError> {
         for name in &self.scene.targets {
             let status = expect_state(&self.scene, name, InstanceState::Running).await?;
-            self.before.push((name.clone(), Before { status, boot_id: boot_id(&self.scene, name).await }));
+            self.before.push((name.clone(), status));
         }
         for name in &self.scene.targets {
             self.scene.fleet.act(name, self.action).await?;
@@ -122,7 +144,7 @@ impl Fault for Down {
                 InstanceAction::Reboot => self.rebooted(name, before).await?,
                 _ => {
                     expect_state(&self.scene, name, InstanceState::Stopped).await?;
-                    format!("{name} is gone ({})", before.status.incarnation)
+                    format!("{name} is gone ({})", before.incarnation)
                 }
             });
         }
@@ -146,13 +168,14 @@ impl Fault for Down {
             Back::Ready(known) => known,
             not_ready @ Back::NotReady(_) => return Ok(not_ready),
         };
-        for ((name, words), (_, before)) in known.iter_mut().zip(&self.before) {
-            match (&before.boot_id, boot_id(&self.scene, name).await) {
-                (Some(old), Some(new)) if *old == new => {
+        for (name, words) in &mut known {
+            let Some(id) = ask(self.scene.fleet.session(name).as_ref()).await else { continue };
+            match self.scene.boot_ids.replace(name, id.clone()) {
+                Some(old) if old == id => {
                     return Err(FaultError::Instance(format!("{name} still has the boot id {old}")));
                 }
-                (Some(old), Some(new)) => *words = format!("ready again, boot id {new} after {old}"),
-                _ => {}
+                Some(old) => *words = format!("ready again, boot id {id} after {old}"),
+                None => *words = format!("ready again, boot id {id}"),
             }
         }
         Ok(Back::Ready(known))

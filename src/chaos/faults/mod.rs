@@ -24,6 +24,7 @@ mod partition;
 mod reboot;
 mod stop;
 
+pub use instance::BootIds;
 pub use partition::Shape;
 
 /// Whether a fault has a beginning and an end, or only a moment.
@@ -113,6 +114,7 @@ pub struct Scene {
     /// Names of the instances it hits, in the order in which they were drawn.
     pub targets: Vec<String>,
     pub seed: Seed,
+    pub boot_ids: BootIds,
 }
 
 impl Scene {
