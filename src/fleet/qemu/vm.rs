@@ -225,6 +225,11 @@ impl Vm {
         self.running().map(|running| running.ssh_port).ok_or_else(|| self.provider("is stopped"))
     }
 
+    /// Whether there is a machine at all, frozen or not.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running().is_some()
+    }
+
     /// Ends the machine as fast as possible, whatever it is doing.
     pub(crate) async fn kill(&self) {
         // Without the lock of actions: a fleet that goes away does not wait for a shutdown under way.
