@@ -1,1 +1,229 @@
 //! Baking: a plan becomes layers, layers become a disk, the disk becomes an image in the store.
+//!
+//! Each layer is made once, in a workspace of the store, and moved into place when it is whole and on disk.
+//! A bake that dies leaves the finished layers, on which the next one goes on, and nothing else: see
+//! [`sandbox`] for why no process and no mount survives.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::home::Home;
+use crate::recipe::{Layer, Plan};
+use crate::store::{Image, ImageId, Manifest, Package, Store, StoreError};
+
+mod disk;
+mod error;
+mod layer;
+mod process;
+mod progress;
+mod sandbox;
+mod seal;
+
+pub use error::BakeError;
+pub use progress::{LayerNote, Outcome, Progress, Silent};
+
+use error::At;
+use layer::Oven;
+
+/// What came of a bake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Baked {
+    pub image: Image,
+    /// Nothing had changed, so nothing was done.
+    pub reused: bool,
+}
+
+/// `layer.json`: what a layer is and how it came to be.
+#[derive(Debug, Serialize, Deserialize)]
+struct LayerRecord {
+    id: String,
+    kind: String,
+    about: String,
+    baked_at: String,
+    took_ms: u64,
+    /// Of a seal: what is installed.
+    packages: Vec<Package>,
+}
+
+/// Makes the image that `plan` describes, or finds it in the store.
+///
+/// Blocks until done; the programs it starts die with the calling thread. Two bakes at once, in this
+/// process or in two, wait for each other where they make the same thing.
+pub fn bake(
+    plan: &Plan,
+    store: &Store,
+    home: &Home,
+    progress: &mut dyn Progress,
+) -> Result<Baked, BakeError> {
+    let id = ImageId::from_hash(plan.image);
+    if let Some(image) = find(store, &id)? {
+        store.set_latest(&plan.name, &id)?;
+        return Ok(Baked { image, reused: true });
+    }
+    require_root_and_tools()?;
+    store.sweep()?;
+    let mut timings = BTreeMap::new();
+    let mut trees: Vec<PathBuf> = Vec::new();
+    for (index, layer) in plan.layers.iter().enumerate() {
+        let about = layer.work.about();
+        let note = LayerNote { kind: layer.work.kind(), recipe: &layer.recipe, about: &about };
+        let outcome = ensure_layer(plan, layer, &trees, store, home, &mut || progress.started(&note))?;
+        let took = match outcome {
+            Outcome::Reused => 0,
+            Outcome::Made(took) => millis(took),
+        };
+        timings.insert(format!("{index:02} {} {about}", note.kind).trim_end().to_owned(), took);
+        progress.finished(&note, outcome);
+        trees.push(store.layer_dir(layer.id.as_str()).join("tree"));
+    }
+    let note = LayerNote { kind: "disk", recipe: &plan.name, about: "" };
+    progress.started(&note);
+    let started = Instant::now();
+    let image = make_image(plan, &id, &trees, timings, store, home)?;
+    store.set_latest(&plan.name, &id)?;
+    progress.finished(&note, Outcome::Made(started.elapsed()));
+    Ok(Baked { image, reused: false })
+}
+
+/// The image, if it is there and sound; a damaged one is put out of the way.
+fn find(store: &Store, id: &ImageId) -> Result<Option<Image>, StoreError> {
+    match store.image(id) {
+        Ok(image) => Ok(Some(image)),
+        Err(StoreError::NoSuchImage { .. }) => Ok(None),
+        Err(StoreError::Damaged { .. }) => store.discard_damaged(id).map(|()| None),
+        Err(error) => Err(error),
+    }
+}
+
+fn ensure_layer(
+    plan: &Plan,
+    layer: &Layer,
+    trees: &[PathBuf],
+    store: &Store,
+    home: &Home,
+    started: &mut dyn FnMut(),
+) -> Result<Outcome, BakeError> {
+    let id = layer.id.as_str();
+    if store.has_layer(id) {
+        return Ok(Outcome::Reused);
+    }
+    let work = store.begin_layer(id)?;
+    // Another process may have made it while we waited for the workspace.
+    if store.has_layer(id) {
+        return Ok(Outcome::Reused);
+    }
+    started();
+    let begun = Instant::now();
+    let oven = Oven::prepare(plan, layer, work.dir(), trees, home)?;
+    let packages = oven.make()?;
+    let took = begun.elapsed();
+    let record = LayerRecord {
+        id: id.to_owned(),
+        kind: layer.work.kind().to_owned(),
+        about: layer.work.about(),
+        baked_at: jiff::Timestamp::now().to_string(),
+        took_ms: millis(took),
+        packages,
+    };
+    let part = work.dir().join("layer");
+    let path = part.join("layer.json");
+    fs::write(&path, serde_json::to_vec_pretty(&record).map_err(std::io::Error::from).at(&path)?)
+        .at(&path)?;
+    store.publish_layer(id, work, &part)?;
+    Ok(Outcome::Made(took))
+}
+
+fn make_image(
+    plan: &Plan,
+    id: &ImageId,
+    trees: &[PathBuf],
+    timings_ms: BTreeMap<String, u64>,
+    store: &Store,
+    home: &Home,
+) -> Result<Image, BakeError> {
+    let begun = Instant::now();
+    let work = store.begin_image(id)?;
+    if let Some(image) = find(store, id)? {
+        return Ok(image);
+    }
+    let Some(seal) = plan.layers.last() else { return Err(BakeError::Incomplete("layers")) };
+    let seal_dir = store.layer_dir(seal.id.as_str());
+    let path = seal_dir.join("layer.json");
+    let record: LayerRecord =
+        serde_json::from_slice(&fs::read(&path).at(&path)?).map_err(std::io::Error::from).at(&path)?;
+    let part = work.dir().join("image");
+    fs::create_dir(&part).at(&part)?;
+    let names = disk::Names::of(seal.id.as_str());
+    let log = layer::log_path(home, &plan.name, "disk", id.as_str());
+    let disk = disk::Disk { size: plan.instance.disk, names: &names, seal: &seal_dir, recipe: &plan.name };
+    let stored_bytes = match twin(plan, store)? {
+        Some(twin) => disk.link(&twin, &part)?,
+        None => disk.make(work.dir(), trees, &part, &log)?,
+    };
+    let mut timings_ms = timings_ms;
+    timings_ms.insert("disk".to_owned(), millis(begun.elapsed()));
+    let manifest = Manifest {
+        id: id.clone(),
+        name: plan.name.clone(),
+        layers: plan.layers.iter().map(|layer| layer.id.to_string()).collect(),
+        kernel_cmdline: names.kernel_cmdline(),
+        disk_bytes: plan.instance.disk.0,
+        stored_bytes,
+        packages: record.packages,
+        instance: plan.instance.clone(),
+        baked_at: jiff::Timestamp::now().to_string(),
+        timings_ms,
+    };
+    let path = Image::manifest_path(&part);
+    let text = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from).at(&path)?;
+    fs::write(&path, text).at(&path)?;
+    Ok(store.publish_image(id, work, &part)?)
+}
+
+/// An image with the same disk, which differs only in its name or in what it says of instances.
+fn twin(plan: &Plan, store: &Store) -> Result<Option<Image>, StoreError> {
+    let seal = plan.layers.last().map(|layer| layer.id.as_str());
+    Ok(store.list()?.into_iter().find(|image| {
+        let manifest = &image.manifest;
+        manifest.layers.last().map(String::as_str) == seal && manifest.disk_bytes == plan.instance.disk.0
+    }))
+}
+
+/// Programs that a bake runs on the host, with the Debian package of each.
+const TOOLS: [(&str, &str); 8] = [
+    ("unshare", "util-linux"),
+    ("mount", "mount"),
+    ("bwrap", "bubblewrap"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mkfs.fat", "dosfstools"),
+    ("mcopy", "mtools"),
+    ("mmd", "mtools"),
+];
+
+/// Programs that are needed for baking and not installed, with the Debian package of each.
+pub fn missing_tools() -> Vec<(&'static str, &'static str)> {
+    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let missing = |(tool, _): &(&str, &str)| {
+        !folders.iter().any(|folder| std::path::Path::new(folder).join(tool).is_file())
+    };
+    TOOLS.into_iter().filter(missing).collect()
+}
+
+fn require_root_and_tools() -> Result<(), BakeError> {
+    if let Some((tool, package)) = missing_tools().into_iter().next() {
+        return Err(BakeError::MissingTool { tool, package });
+    }
+    match rustix::process::geteuid().is_root() {
+        true => Ok(()),
+        false => Err(BakeError::NeedsRoot),
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -4,8 +4,10 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use super::Printer;
+use crate::bake::BakeError;
 use crate::diagnostic::BadFile;
 use crate::fleet::FleetError;
+use crate::store::StoreError;
 
 /// Whose fault it is; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +79,52 @@ impl From<FleetError> for Failure {
             FleetError::NotReady { console, .. } | FleetError::Start { console, .. } => {
                 Failure::infrastructure(format!("{error}\n{}", indent(console)))
             }
+            _ => Failure::infrastructure(&error),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::NoSuchImage { reference, close } => match close.first() {
+                Some(best) => Failure::user(&error).hint(format!("did you mean `{best}`?")),
+                None => Failure::user(&error).hint(format!(
+                    "`ovenproof images` shows what there is; `ovenproof bake {reference}` makes it"
+                )),
+            },
+            StoreError::NoSuchChannel { known, .. } if known.is_empty() => Failure::user(&error)
+                .hint("it has no channels yet; `ovenproof gate` moves one when the evidence is good"),
+            StoreError::NoSuchChannel { known, .. } => {
+                let hint = format!("it has `{}`", known.join("`, `"));
+                Failure::user(&error).hint(hint)
+            }
+            StoreError::Ambiguous { .. } => Failure::user(&error).hint("give more digits of the id"),
+            StoreError::Pinned { .. } => {
+                Failure::user(&error).hint("point the channel at another image first")
+            }
+            StoreError::BadName(_) => Failure::user(&error),
+            StoreError::Damaged { .. } => {
+                Failure::infrastructure(&error).hint("remove it and bake again; its layers are kept")
+            }
+            StoreError::Io { .. } => Failure::infrastructure(&error),
+        }
+    }
+}
+
+impl From<BakeError> for Failure {
+    fn from(error: BakeError) -> Self {
+        match error {
+            BakeError::Store(inner) => inner.into(),
+            BakeError::MissingTool { package, .. } => {
+                Failure::infrastructure(&error).hint(format!("on Debian, the package `{package}` has it"))
+            }
+            BakeError::Failed { ref log, .. } => {
+                let hint = format!("the full log is {}", log.display());
+                Failure::infrastructure(&error).hint(hint)
+            }
+            BakeError::NotSealed(_) => Failure::infrastructure(&error)
+                .hint("let instances make these for themselves, or remove them in a step of the recipe"),
             _ => Failure::infrastructure(&error),
         }
     }

@@ -7,8 +7,27 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod bake;
+pub mod check;
+mod conduct;
+pub mod cp;
+pub mod doctor;
+pub mod down;
+pub mod exec;
 pub mod failure;
+mod fleets;
+pub mod gate;
+pub mod heal;
+pub mod images;
+pub mod list;
+pub mod logs;
 pub mod printer;
+pub mod report;
+pub mod run;
+pub mod schema;
+pub mod ssh;
+pub mod supervise;
+pub mod up;
 
 pub use failure::Failure;
 pub use printer::Printer;
@@ -28,7 +47,28 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Bake(bake::BakeArgs),
+    Images(images::ImagesArgs),
+    Check(check::CheckArgs),
+    Run(run::RunArgs),
+    Gate(gate::GateArgs),
+    Report(report::Args),
+    Up(up::UpArgs),
+    Down(down::DownArgs),
+    List(list::ListArgs),
+    Ssh(ssh::SshArgs),
+    Exec(exec::ExecArgs),
+    Logs(logs::LogsArgs),
+    Cp(cp::CpArgs),
+    Heal(heal::HealArgs),
+    Doctor(doctor::DoctorArgs),
+    Schema(schema::SchemaArgs),
+    Completions(schema::CompletionsArgs),
+    Man(schema::ManArgs),
+    #[command(name = crate::fleet::qemu::SUPERVISE, hide = true)]
+    Supervise(supervise::SuperviseArgs),
+}
 
 /// Parses the command line, runs the command, maps what came of it to an exit code.
 pub fn main() -> ExitCode {
@@ -37,7 +77,26 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let printer = Printer::new(cli.json);
-    let result: Result<ExitCode, Failure> = match cli.command {};
-    #[expect(unreachable_code, reason = "until the first command is registered")]
+    let result: Result<ExitCode, Failure> = match cli.command {
+        Command::Bake(args) => bake::run(&args, &printer),
+        Command::Images(args) => images::run(&args, &printer),
+        Command::Check(args) => check::run(&args, &printer),
+        Command::Run(args) => run::run(&args, &printer),
+        Command::Gate(args) => gate::run(&args, &printer),
+        Command::Report(args) => report::run(&args, &printer),
+        Command::Up(args) => up::run(&args, &printer),
+        Command::Down(args) => down::run(&args, &printer),
+        Command::List(args) => list::run(&args, &printer),
+        Command::Ssh(args) => ssh::run(&args, &printer),
+        Command::Exec(args) => exec::run(&args, &printer),
+        Command::Logs(args) => logs::run(&args, &printer),
+        Command::Cp(args) => cp::run(&args, &printer),
+        Command::Heal(args) => heal::run(&args, &printer),
+        Command::Doctor(args) => doctor::run(&args, &printer),
+        Command::Schema(args) => schema::run(&args, &printer),
+        Command::Completions(args) => schema::completions(&args, &printer),
+        Command::Man(args) => schema::man(&args, &printer),
+        Command::Supervise(args) => supervise::run(&args),
+    };
     result.unwrap_or_else(|failure| failure.report(&printer))
 }

@@ -9,18 +9,30 @@ use serde::Serialize;
 pub struct Printer {
     json: bool,
     colour: bool,
+    allow_colour: bool,
 }
 
 impl Printer {
     pub fn new(json: bool) -> Self {
         // https://no-color.org: present and not empty.
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Printer { json, colour: io::stderr().is_terminal() && !no_colour }
+        let allow_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Printer { json, colour: io::stderr().is_terminal() && allow_colour, allow_colour }
     }
 
     /// Whether `--json` was given: then [`Printer::json`] prints the result, and [`Printer::line`] nothing.
     pub fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Whether results for a person may be coloured: standard output is a terminal and nobody objects.
+    pub fn colours_results(&self) -> bool {
+        self.allow_colour && io::stdout().is_terminal()
+    }
+
+    /// Columns of the terminal that standard output goes to; 100 where there is none.
+    pub fn width(&self) -> usize {
+        let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+        if columns == 0 { 100 } else { usize::from(columns) }
     }
 
     /// One line of the result for a person.
@@ -36,6 +48,12 @@ impl Printer {
             let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string());
             write(&mut io::stdout().lock(), &text);
         }
+    }
+
+    /// What a command on a server printed, byte for byte.
+    pub fn raw(&self, stdout: &[u8], stderr: &[u8]) {
+        let _ = io::stdout().lock().write_all(stdout);
+        let _ = io::stderr().lock().write_all(stderr);
     }
 
     /// What the command is doing, on standard error.

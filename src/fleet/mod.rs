@@ -4,11 +4,12 @@
 
 pub mod ledger;
 pub mod plan;
+pub mod process;
 pub mod provider;
 pub mod qemu;
 pub mod spec;
 
-pub use plan::{FleetPlan, NodePlan};
+pub use plan::{FleetPlan, NodePlan, PlanError};
 pub use provider::{
     Capability, Fleet, FleetError, InstanceAction, InstanceState, InstanceStatus, Launch, Lifetime, Provider,
 };

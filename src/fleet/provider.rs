@@ -25,6 +25,8 @@ pub enum Lifetime {
 pub struct Launch {
     pub plan: FleetPlan,
     pub lifetime: Lifetime,
+    /// Restore a snapshot of the same plan if there is one, instead of booting.
+    pub warm: bool,
     /// Where console logs and the like are kept after the fleet is gone; `None`: they go with it.
     pub keep_logs: Option<PathBuf>,
 }
@@ -125,6 +127,14 @@ pub trait Provider: Send + Sync {
 #[async_trait]
 pub trait Fleet: Send + Sync {
     fn plan(&self) -> &FleetPlan;
+
+    /// Whether this handle created the fleet from a snapshot instead of booting it.
+    fn restored(&self) -> bool;
+
+    /// Saves the whole fleet at one instant, so that the next one of the same plan need not boot. To be
+    /// called when all is ready and nothing has been broken yet. Does nothing where there is nothing to
+    /// gain; says whether it saved.
+    async fn save(&self) -> Result<bool, FleetError>;
 
     async fn status(&self, node: &str) -> Result<InstanceStatus, FleetError>;
 

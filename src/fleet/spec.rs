@@ -1,15 +1,33 @@
 //! What a person asks for: roles, how many of each, made of which image.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Located;
+use crate::diagnostic::{BadFile, Located, parse_yaml};
 use crate::units::Size;
 
 /// Roles by name. The instances of role `etcd` with `count: 3` are called `etcd-1`, `etcd-2`, `etcd-3`.
 pub type FleetSpec = BTreeMap<String, RoleSpec>;
+
+/// A file that `ovenproof up` starts a fleet from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FleetFile {
+    /// Without it, the file's name without its extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub fleet: FleetSpec,
+}
+
+impl FleetFile {
+    /// Reads the content `text` of the file at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, BadFile> {
+        parse_yaml(path, text)
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,8 +4,15 @@
 //! out [`Dialer`]s and [`Session`]s; probes and workload clients use them.
 
 pub mod dial;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod http;
+pub mod key;
 pub mod probe;
 pub mod session;
+pub mod ssh;
 
 pub use dial::{DialError, Dialer, Stream};
+pub use key::KeyPair;
 pub use session::{ExecOutput, ExitStatus, Session, SessionError};
+pub use ssh::SshSession;

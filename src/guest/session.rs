@@ -41,8 +41,7 @@ impl ExecOutput {
     }
 }
 
-/// Why a session could not do what it was asked. After any of these the connection is spent; the
-/// session reconnects by itself at the next call.
+/// Why a session could not do what it was asked. The session reconnects by itself at the next call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// No connection: the command was not started.
@@ -57,6 +56,9 @@ pub enum SessionError {
     /// The connection broke; the command may have run.
     #[error("connection lost: {0}")]
     Lost(String),
+    /// The instance answered that it cannot read or write the file; the connection is fine.
+    #[error("{0}")]
+    File(String),
 }
 
 /// A shell on one instance, as root. Calls on one session run one after another; ask the fleet for a

@@ -109,9 +109,16 @@ impl Image {
         self.dir.join("disk.raw")
     }
 
-    /// The kernel for direct boot; the images need no initial RAM disk (NVMe and ext4 are built in).
+    /// The kernel for direct boot. With an NVMe disk it needs no initial RAM disk: the drivers for NVMe and
+    /// ext4 are built in.
     pub fn kernel(&self) -> PathBuf {
         self.dir.join("vmlinuz")
+    }
+
+    /// The initial RAM disk for direct boot from a virtio disk, if the image could make one; it mounts what
+    /// `ovenproof.root=` on the kernel command line names.
+    pub fn initrd(&self) -> Option<PathBuf> {
+        Some(self.dir.join("initrd.img")).filter(|path| path.is_file())
     }
 
     pub fn manifest_path(dir: &Path) -> PathBuf {

@@ -1,1 +1,245 @@
-//! VMs on this machine.
+//! Fleets of VMs on this machine.
+//!
+//! [`Qemu`] starts one supervisor process a fleet ([`supervisor`]) and talks to it over a Unix socket in the
+//! fleet's folder. Nothing on the host is touched: no bridges, no TAP devices, no firewall rules, no root.
+//!
+//! | part | owns |
+//! |---|---|
+//! | `folder` | what lies where in the folder of a fleet |
+//! | `credentials`, `machine`, [`accel`] | the command line of a VM and what it is given at boot |
+//! | `snapshot` | a fleet saved at one instant, and what it is restored from |
+//! | `vm`, `qmp`, `console` | one VM: its process, its control connection, its console log |
+//! | [`supervisor`], `service` | the process that owns them, and what it answers |
+//! | `control`, `handle` | the conversation with it, and the [`Fleet`] that others hold |
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::net::UnixStream;
+
+use self::control::{Connection, Reply};
+use self::folder::{BootFiles, Folder, Setup};
+use self::handle::{Owner, QemuFleet};
+use self::snapshot::Snapshot;
+use self::supervisor::failed;
+use super::ledger::{FleetRecord, Ledger, remove_leftovers};
+use super::plan::FleetPlan;
+use super::process::ProcessId;
+use super::provider::{Capability, Fleet, FleetError, Launch, Provider};
+use crate::home::Home;
+use crate::store::{Store, StoreError};
+
+pub mod accel;
+mod console;
+mod control;
+mod credentials;
+pub(crate) mod folder;
+mod handle;
+mod machine;
+mod qmp;
+mod service;
+mod snapshot;
+pub mod supervisor;
+mod vm;
+
+/// Until all VMs of a fleet are started (not booted).
+const CREATE: Duration = Duration::from_secs(120);
+/// The hidden command that [`Qemu`] runs this executable with.
+pub const SUPERVISE: &str = "__supervise";
+
+/// Fleets of VMs on this machine.
+#[derive(Debug, Clone)]
+pub struct Qemu {
+    home: Home,
+    store: Store,
+}
+
+impl Qemu {
+    pub fn new(home: Home, store: Store) -> Self {
+        Qemu { home, store }
+    }
+
+    /// The arguments with which the `ssh` command reaches a node right now.
+    pub async fn ssh_arguments(&self, fleet: &str, node: &str) -> Result<Vec<OsString>, FleetError> {
+        let handle = self.handle(fleet)?;
+        let port = handle.ssh_port(node).await?;
+        let config = Folder::of(&self.home, fleet).ssh_config();
+        Ok(vec!["-F".into(), config.into(), "-p".into(), port.to_string().into(), node.into()])
+    }
+
+    fn handle(&self, fleet: &str) -> Result<QemuFleet, FleetError> {
+        let record = Ledger::of(&self.home).fleets()?.into_iter().find(|record| record.name == fleet);
+        let record = record.ok_or_else(|| FleetError::NoSuchFleet(fleet.to_owned()))?;
+        QemuFleet::open(self.home.clone(), self.store.clone(), record, None)
+    }
+
+    fn setup(&self, launch: Launch, id: String) -> Result<Setup, FleetError> {
+        let mut boot = BTreeMap::new();
+        for node in &launch.plan.nodes {
+            let image =
+                self.store.image(&node.image).map_err(|error| FleetError::Provider(error.to_string()))?;
+            boot.insert(node.name.clone(), BootFiles::of(&image));
+        }
+        let Launch { plan, lifetime, keep_logs, .. } = launch;
+        let (home, identity) = (self.home.root().to_owned(), id.clone());
+        Ok(Setup { id, home, plan, lifetime, keep_logs, boot, identity, restored: false })
+    }
+
+    fn record(&self, setup: &Setup) -> Result<FleetRecord, FleetError> {
+        Ok(FleetRecord {
+            id: setup.id.clone(),
+            name: setup.plan.name.clone(),
+            folder: self.home.fleets().join(&setup.plan.name),
+            lifetime: setup.lifetime,
+            creator: ProcessId::current().map_err(failed("cannot read /proc/self"))?,
+            supervisor: None,
+            created_at: jiff::Timestamp::now().to_string(),
+        })
+    }
+}
+
+/// Starts the supervisor of a fleet whose folder is ready.
+fn spawn_supervisor(folder: &Folder) -> Result<Owner, FleetError> {
+    let (ours, theirs) = StdUnixStream::pair().map_err(failed("cannot make a lease"))?;
+    let log = std::fs::File::create(folder.supervisor_log()).map_err(failed("cannot write a log"))?;
+    // Also right when the file of this executable has been replaced meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(SUPERVISE).arg(folder.root()).current_dir(folder.root());
+    command.stdin(std::os::fd::OwnedFd::from(theirs));
+    command.stdout(log.try_clone().map_err(failed("cannot write a log"))?).stderr(log);
+    // SAFETY: one system call between fork and exec. The supervisor gets a session of its own, so that
+    // Ctrl-C reaches only us.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+            rustix::process::setsid()?;
+            Ok(())
+        });
+    }
+    let supervisor = command.spawn().map_err(failed("cannot start a supervisor"))?;
+    Ok(Owner { lease: ours, supervisor })
+}
+
+/// Waits until the supervisor says how the start went.
+async fn started(owner: &Owner, folder: &Folder) -> Result<(), FleetError> {
+    let lease = owner.lease.try_clone().map_err(failed("cannot use the lease"))?;
+    lease.set_nonblocking(true).map_err(failed("cannot use the lease"))?;
+    let lease = UnixStream::from_std(lease).map_err(failed("cannot use the lease"))?;
+    let mut connection = Connection::new(lease);
+    match tokio::time::timeout(CREATE, connection.receive::<Reply>()).await {
+        Ok(Ok(Some(reply))) => Ok(reply.map(drop)?),
+        Ok(_) => {
+            let said = console::tail(&folder.supervisor_log(), console::SHOWN_LINES);
+            Err(FleetError::Provider(format!("the supervisor ended at once: {said}")))
+        }
+        Err(_) => {
+            Err(FleetError::Provider(format!("the fleet was not started within {} s", CREATE.as_secs())))
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Qemu {
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    fn capable(&self, capability: Capability) -> Result<(), String> {
+        match capability {
+            Capability::Stop
+            | Capability::Kill
+            | Capability::Freeze
+            | Capability::Reboot
+            | Capability::Links
+            | Capability::Session => Ok(()),
+        }
+    }
+
+    async fn create(&self, launch: Launch) -> Result<Arc<dyn Fleet>, FleetError> {
+        if launch.warm
+            && let Some((key, snapshot)) = self.snapshot(&launch.plan)?
+        {
+            match self.create_from(launch.clone(), Some(&snapshot)).await {
+                Err(FleetError::Exists(name)) => return Err(FleetError::Exists(name)),
+                Err(error) => {
+                    tracing::warn!("a snapshot could not be restored and is dropped: {error}");
+                    self.store.discard_snapshot(&key).map_err(from_store)?;
+                }
+                Ok(fleet) => return Ok(fleet),
+            }
+        }
+        self.create_from(launch, None).await
+    }
+
+    async fn attach(&self, fleet: &str) -> Result<Arc<dyn Fleet>, FleetError> {
+        Ok(Arc::new(self.handle(fleet)?))
+    }
+
+    async fn list(&self) -> Result<Vec<String>, FleetError> {
+        Ok(Ledger::of(&self.home).fleets()?.into_iter().map(|record| record.name).collect())
+    }
+}
+
+impl Qemu {
+    /// The snapshot that fits the plan, if there is a whole one.
+    fn snapshot(&self, plan: &FleetPlan) -> Result<Option<(String, Snapshot)>, FleetError> {
+        let Some(key) = snapshot::key(plan) else { return Ok(None) };
+        let Some(dir) = self.store.snapshot(&key) else { return Ok(None) };
+        match Snapshot::open(&dir) {
+            Ok(snapshot) => Ok(Some((key, snapshot))),
+            Err(why) => {
+                tracing::warn!("a snapshot is damaged and is dropped: {why}");
+                self.store.discard_snapshot(&key).map_err(from_store)?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn create_from(
+        &self,
+        launch: Launch,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Arc<dyn Fleet>, FleetError> {
+        let mut setup = self.setup(launch, format!("{:016x}", rand::random::<u64>()))?;
+        if let Some(snapshot) = snapshot {
+            setup.identity.clone_from(&snapshot.identity);
+            setup.restored = true;
+        }
+        let record = self.record(&setup)?;
+        let ledger = Ledger::of(&self.home);
+        ledger.begin(record.clone())?;
+        let folder = Folder::new(&record.folder);
+        let mut owner = None;
+        let created = async {
+            folder.create(&setup, snapshot).map_err(failed("cannot create the fleet's folder"))?;
+            let owner = owner.insert(spawn_supervisor(&folder)?);
+            started(owner, &folder).await
+        };
+        if let Err(error) = created.await {
+            if let Some(Owner { mut supervisor, .. }) = owner {
+                // Its VMs die with it.
+                let _ = supervisor.kill();
+                let _ = supervisor.wait();
+            }
+            remove_leftovers(&record, &mut Vec::new()).map_err(failed("cannot remove the fleet's folder"))?;
+            ledger.gone(&record.id)?;
+            return Err(error);
+        }
+        let fleet = Arc::new(QemuFleet::open(self.home.clone(), self.store.clone(), record, owner)?);
+        if snapshot.is_some()
+            && let Err(error) = fleet.wake_up().await
+        {
+            fleet.destroy().await?;
+            return Err(error);
+        }
+        Ok(fleet)
+    }
+}
+
+fn from_store(error: StoreError) -> FleetError {
+    FleetError::Provider(error.to_string())
+}

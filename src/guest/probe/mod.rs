@@ -4,12 +4,18 @@
 //! never retries and never waits for anything but its own time limit: who repeats it, and what a miss
 //! means, is decided above.
 
+mod exec;
+mod http;
+mod tcp;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
+use super::{Dialer, Session};
 use crate::units::Span;
 
 /// What to ask one instance, and what answer counts as good.
@@ -75,6 +81,40 @@ pub struct ExecProbe {
     pub contains: Option<String>,
 }
 
+/// What one measurement found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measurement {
+    pub ok: bool,
+    /// From the start to the answer, or to giving up.
+    pub latency: Duration,
+    /// What was wrong, such as `status 503, expected 200`; empty when all was well.
+    pub detail: String,
+}
+
+/// Measures once, within the probe's own time limit. TCP and HTTP go through `dialer`, where faults
+/// apply; commands go through `session`, where they do not.
+pub async fn measure(spec: &ProbeSpec, dialer: &dyn Dialer, session: &dyn Session) -> Measurement {
+    let start = Instant::now();
+    let outcome = match spec {
+        ProbeSpec::Http(probe) => http::check(probe, dialer, start + probe.timeout.0).await,
+        ProbeSpec::Tcp(probe) => tcp::check(probe, dialer, start + probe.timeout.0).await,
+        ProbeSpec::Exec(probe) => exec::check(probe, session, start + probe.timeout.0).await,
+    };
+    let latency = start.elapsed();
+    Measurement { ok: outcome.is_ok(), latency, detail: outcome.err().unwrap_or_default() }
+}
+
+/// Text from a service, cut to what fits into one line of a report.
+fn excerpt(text: &str) -> String {
+    const MAX_CHARS: usize = 120;
+    let line: String =
+        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS + 1).collect();
+    match line.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}...", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
 impl Default for HttpExpect {
     fn default() -> Self {
         HttpExpect { status: ok_status(), contains: None, json: BTreeMap::new() }
@@ -91,4 +131,44 @@ fn ok_status() -> u16 {
 
 fn default_timeout() -> Span {
     Span(Duration::from_secs(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::guest::fake::{FakeNode, Reply};
+
+    #[tokio::test]
+    async fn each_kind_says_what_was_wrong() {
+        let up = FakeNode { service: Some(Arc::new(|_, _| Reply::Answer(503, "no leader".to_owned()))) };
+        let down = FakeNode::default();
+        for (probe, up_says, down_says) in [
+            (r#"{"http":{"port":2379}}"#, "status 503, expected 200 (`no leader`)", "connection refused"),
+            (r#"{"tcp":{"port":22}}"#, "", "connection refused"),
+            (
+                r#"{"tcp":{"port":22,"banner":"SSH","timeout":"20ms"}}"#,
+                "sent `` and no more, expected `SSH`",
+                "connection refused",
+            ),
+            (r#"{"exec":{"command":"echo well"}}"#, "", ""),
+            (
+                r#"{"exec":{"command":"echo well","contains":"fine"}}"#,
+                "the output is `well`, expected it to contain `fine`",
+                "the output is `well`, expected it to contain `fine`",
+            ),
+            (
+                r#"{"exec":{"command":"fals"}}"#,
+                "exit code 1, expected exit code 0 (`no such command`)",
+                "exit code 1, expected exit code 0 (`no such command`)",
+            ),
+        ] {
+            let spec: ProbeSpec = serde_json::from_str(probe).unwrap();
+            for (node, says) in [(&up, up_says), (&down, down_says)] {
+                let found = measure(&spec, node, node).await;
+                assert_eq!((found.ok, found.detail.as_str()), (says.is_empty(), says), "{probe}");
+            }
+        }
+    }
 }

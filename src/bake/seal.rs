@@ -1,0 +1,59 @@
+//! Sealing: an image must not carry what every instance has to make for itself, or what belongs to the bake.
+
+use std::fs;
+use std::time::Duration;
+
+use super::error::{At, BakeError};
+use super::layer::{Oven, TREE};
+use super::sandbox::Access;
+use crate::store::Package;
+
+/// Removes what installing leaves behind, then writes to /run/out what the disk needs, the list of packages,
+/// and the findings of a search that looks further than the removal did.
+const SEAL: &str = include_str!("seal.sh");
+
+/// The first process of the initial RAM disk.
+const INITRD: &str = include_str!("initrd.sh");
+
+/// Cleans the tree, looks whether it is clean, and keeps kernel and boot loader beside it.
+pub(super) fn seal(oven: &Oven<'_>) -> Result<Vec<Package>, BakeError> {
+    let out = oven.work().join("layer/boot");
+    fs::create_dir(&out).at(&out)?;
+    let init = out.join("initrd.sh");
+    fs::write(&init, INITRD).at(&init)?;
+    let access = Access { binds: vec![(out.clone(), "/run/out", true)], ..Access::default() };
+    oven.sandboxed(TREE, &access, &["sh", "-eu", "-c", SEAL], Duration::from_secs(300))?;
+    let read = |name: &str| {
+        let path = out.join(name);
+        let text = fs::read(&path).at(&path)?;
+        fs::remove_file(&path).at(&path)?;
+        Ok::<_, BakeError>(String::from_utf8_lossy(&text).into_owned())
+    };
+    let findings: Vec<String> = read("findings")?.lines().map(str::to_owned).collect();
+    if !findings.is_empty() {
+        return Err(BakeError::NotSealed(findings));
+    }
+    let packages = parse_packages(&read("packages")?);
+    // Still there when the image has no busybox to make an initial RAM disk with.
+    if init.exists() {
+        fs::remove_file(&init).at(&init)?;
+    }
+    for (file, what) in [("vmlinuz", "kernel"), ("boot.efi", "boot loader (systemd-boot-efi)")] {
+        if !out.join(file).is_file() {
+            return Err(BakeError::Incomplete(what));
+        }
+    }
+    Ok(packages)
+}
+
+fn parse_packages(text: &str) -> Vec<Package> {
+    let mut packages: Vec<Package> = text
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split('\t').map(str::to_owned);
+            Some(Package { name: fields.next()?, version: fields.next()?, arch: fields.next()? })
+        })
+        .collect();
+    packages.sort();
+    packages
+}

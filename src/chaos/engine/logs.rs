@@ -1,0 +1,35 @@
+//! What the services of every instance logged, kept for whoever has to understand a run that did not pass.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::fleet::Fleet;
+
+/// For all instances together: a guest that no longer answers has only its console, which the provider keeps.
+const LIMIT: Duration = Duration::from_secs(30);
+const COMMAND: &str = "journalctl --no-pager --output short-iso-precise --lines 5000";
+
+/// Writes `NODE.journal.log` into `dir` for every instance that still answers.
+pub(super) async fn collect(fleet: &Arc<dyn Fleet>, dir: &Path) {
+    let deadline = Instant::now() + LIMIT;
+    let mut reading = JoinSet::new();
+    for node in &fleet.plan().nodes {
+        let (session, name) = (fleet.session(&node.name), node.name.clone());
+        reading.spawn(async move { (name, session.exec(COMMAND, deadline).await) });
+    }
+    while let Some(read) = reading.join_next().await {
+        let Ok((name, Ok(output))) = read else { continue };
+        let file = dir.join(format!("{name}.journal.log"));
+        let kept = async {
+            tokio::fs::create_dir_all(dir).await?;
+            tokio::fs::write(&file, &output.stdout).await
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, file = %file.display(), "service log not kept");
+        }
+    }
+}

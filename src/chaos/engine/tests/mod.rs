@@ -1,0 +1,194 @@
+//! Whole runs against a fleet in this process: what a person is promised of a verdict.
+
+mod fake;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use fake::{FakeProvider, Flaw};
+
+use super::*;
+use crate::fleet::Fleet;
+use crate::journal::Entry;
+
+const HEAD: &str = r#"
+name: registers survive
+fleet:
+  reg: { image: reg, count: 3 }
+leader: { http: { port: 80, path: /leader } }
+steady:
+  - { name: well, every: 20ms, on: quorum, probe: { http: { port: 80, path: /health, timeout: 100ms } } }
+workload:
+  - kind: register
+    client:
+      http:
+        port: 80
+        read: { path: "/{{ key }}", absent_status: [404] }
+        write: { path: "/{{ key }}", body: "{{ value }}" }
+        fail_status: [503]
+    rate: 300/s
+    timeout: 100ms
+settle: 300ms
+recovery: 1s
+"#;
+
+const PARTITION: &str = "  - { at: 200ms, for: 300ms, inject: { network.partition: { shape: isolate, target: { leader: reg } } } }\n";
+const KILL: &str = "  - { at: 200ms, for: 300ms, inject: { instance.kill: { target: { one: reg } } } }\n";
+
+struct Ran {
+    result: RunResult,
+    entries: Vec<Entry>,
+    provider: FakeProvider,
+    dir: tempfile::TempDir,
+}
+
+impl Ran {
+    fn position(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        let at = self.entries.iter().position(|entry| wanted(&entry.event));
+        at.unwrap_or_else(|| panic!("not in the journal: {:#?}", self.said()))
+    }
+
+    /// The journal without operations and probes.
+    fn said(&self) -> Vec<&Event> {
+        let told = self.entries.iter().map(|entry| &entry.event);
+        told.filter(|event| !matches!(event, Event::Op(_) | Event::Probe { .. })).collect()
+    }
+
+    fn judged(&self, title: &str) -> Verdict {
+        let found = self.entries.iter().find_map(|entry| match &entry.event {
+            Event::Judged(judged) if judged.expectation == title => Some(judged.verdict),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("not judged: {title}"))
+    }
+}
+
+/// Runs a scenario with this timeline; `cancel_when` is asked of every event and ends the run early.
+async fn run_with(flaw: Flaw, timeline: &str, cancel_when: impl Fn(&Event) -> bool + Send + 'static) -> Ran {
+    let text = format!(
+        "{HEAD}timeline:\n{timeline}duration: 900ms\nexpect:\n  - no_acknowledged_write_lost\n  - linearizable\n"
+    );
+    let scenario = Scenario::parse(Path::new("s.yaml"), text).unwrap_or_else(|bad| panic!("{bad}"));
+    let dir = tempfile::tempdir().unwrap();
+    let provider = FakeProvider::new(flaw);
+    let journal = Journal::create(&dir.path().join("journal.jsonl")).unwrap();
+    let cancel = CancellationToken::new();
+    let (mut entries, watching) = (journal.subscribe(), cancel.clone());
+    tokio::spawn(async move {
+        while let Some(entry) = entries.recv().await {
+            if cancel_when(&entry.event) {
+                watching.cancel();
+            }
+        }
+    });
+    let seed = Seed(7);
+    let options = Options {
+        run: "r1".to_owned(),
+        seed,
+        schedule: scenario.schedule(seed).unwrap(),
+        plan: fake::plan(3),
+        dir: dir.path().to_owned(),
+        journal: Arc::clone(&journal),
+        cancel,
+        budget: Budget::default(),
+        warm: true,
+    };
+    let result = run(&scenario, &provider, options).await;
+    let entries = journal.entries();
+    assert!(matches!(entries.first().unwrap().event, Event::RunStarted(_)));
+    assert!(matches!(entries.last().unwrap().event, Event::RunFinished { .. }));
+    assert!(provider.fleet().destroyed.load(Ordering::Relaxed), "the fleet was left behind");
+    Ran { result, entries, provider, dir }
+}
+
+async fn run_to_end(flaw: Flaw, timeline: &str) -> Ran {
+    run_with(flaw, timeline, |_| false).await
+}
+
+#[tokio::test]
+async fn a_good_service_passes_and_every_fault_is_proven_and_healed() {
+    let ran = run_to_end(Flaw::None, &format!("{PARTITION}{KILL}")).await;
+    assert_eq!(ran.result, RunResult { verdict: Verdict::Pass, reason: String::new() }, "{:#?}", ran.said());
+    for fault in ["f1-network.partition", "f2-instance.kill"] {
+        let injected = ran.position(|e| matches!(e, Event::Injected { fault: f, .. } if f == fault));
+        let proven = ran.position(|e| matches!(e, Event::Proven { fault: f, .. } if f == fault));
+        let healed =
+            ran.position(|e| matches!(e, Event::Healed { fault: f, verified: true, .. } if f == fault));
+        assert!(injected < proven && proven < healed, "{:#?}", ran.said());
+    }
+    ran.position(|e| matches!(e, Event::Instance { what, .. } if what.contains("boot id")));
+}
+
+#[tokio::test]
+async fn a_service_that_forgets_acknowledged_writes_fails() {
+    let ran = run_to_end(Flaw::Forgetful, KILL).await;
+    assert_eq!(ran.result.verdict, Verdict::Fail, "{:#?}", ran.said());
+    assert_eq!(ran.judged("linearizable"), Verdict::Fail);
+    assert_eq!(ran.judged(COMES_BACK), Verdict::Pass);
+    assert!(ran.dir.path().join("logs/reg-1.journal.log").exists(), "service logs are kept of a failure");
+}
+
+#[tokio::test]
+async fn a_fault_without_effect_is_an_error() {
+    let ran = run_to_end(Flaw::NoRules, PARTITION).await;
+    assert_eq!(ran.result.verdict, Verdict::Error);
+    insta::assert_snapshot!(ran.result.reason, @"f1-network.partition was not proven: it left no proof until its end");
+    ran.position(|e| matches!(e, Event::NotProven { .. }));
+}
+
+#[tokio::test]
+async fn a_fault_that_cannot_be_undone_is_an_error() {
+    let ran = run_to_end(Flaw::StickyRules, PARTITION).await;
+    assert_eq!(ran.result.verdict, Verdict::Error);
+    ran.position(|e| matches!(e, Event::Healed { verified: false, .. }));
+}
+
+#[tokio::test]
+async fn no_steady_state_is_an_error_before_anything_is_broken() {
+    let ran = run_to_end(Flaw::Broken, PARTITION).await;
+    assert_eq!(ran.result.verdict, Verdict::Error);
+    insta::assert_snapshot!(ran.result.reason, @"steady state does not hold before the first fault: well: 0 of 3 nodes well, 2 needed (reg-1: status 500, expected 200; reg-2: status 500, expected 200; reg-3: status 500, expected 200)");
+    assert!(!ran.entries.iter().any(|entry| matches!(entry.event, Event::Injected { .. })));
+}
+
+#[tokio::test]
+async fn an_instance_that_never_comes_back_is_the_image_s_failure() {
+    let ran = run_to_end(Flaw::NeverBack, KILL).await;
+    assert_eq!(ran.result.verdict, Verdict::Fail);
+    insta::assert_snapshot!(ran.result.reason, @"the fleet comes back: reg-2 was not ready within 1s: no answer");
+}
+
+#[tokio::test]
+async fn what_the_provider_cannot_do_is_skipped_and_never_a_pass() {
+    let ran = run_to_end(Flaw::NoLinks, &format!("{PARTITION}{KILL}")).await;
+    assert_eq!(ran.result.verdict, Verdict::Unknown, "{:#?}", ran.said());
+    ran.position(|e| matches!(e, Event::Skipped { fault, .. } if fault == "f1-network.partition"));
+    let ran = run_to_end(Flaw::NoLinks, PARTITION).await;
+    assert_eq!(ran.result.verdict, Verdict::Error);
+    assert!(ran.result.reason.starts_with("no fault took place"), "{}", ran.result.reason);
+}
+
+#[tokio::test]
+async fn a_cancelled_run_undoes_its_faults_and_destroys_its_fleet() {
+    let ran = run_with(Flaw::None, PARTITION, |event| matches!(event, Event::Proven { .. })).await;
+    assert_eq!(ran.result, RunResult { verdict: Verdict::Error, reason: "interrupted".to_owned() });
+    ran.position(|e| matches!(e, Event::Healed { verified: true, .. }));
+    assert!(ran.provider.fleet().repairs.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test]
+async fn a_frozen_instance_keeps_silent_and_runs_on() {
+    let freeze = "  - { at: 100ms, for: 700ms, inject: { instance.freeze: { target: { one: reg } } } }\n";
+    let ran = run_to_end(Flaw::None, freeze).await;
+    assert_eq!(ran.result.verdict, Verdict::Pass, "{:#?}", ran.said());
+}
+
+#[tokio::test]
+async fn faults_of_one_instance_wait_for_one_another() {
+    let reboots = "  - { at: 100ms, inject: { instance.reboot: { target: { nodes: [reg-1] } } } }\n  \
+                   - { at: 101ms, inject: { instance.reboot: { target: { nodes: [reg-1] } } } }\n  \
+                   - { at: 200ms, for: 200ms, inject: { network.delay: { target: { all: reg }, delay: 1ms } } }\n";
+    let ran = run_to_end(Flaw::None, reboots).await;
+    assert_eq!(ran.result.verdict, Verdict::Pass, "{:#?}", ran.said());
+    assert_eq!(ran.provider.fleet().status("reg-1").await.unwrap().boots, 3);
+}

@@ -1,0 +1,97 @@
+//! `instance.freeze`: the clock of the whole machine stands still, as when a host swaps or migrates it.
+//!
+//! Proof: the provider says so, and a connection to the instance gets no answer of any kind.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::instance::{bring_back, expect_state, ready};
+use super::{Back, Fault, FaultError, FaultKind, Scene};
+use crate::chaos::target::Target;
+use crate::fleet::{Capability, InstanceAction, InstanceState};
+use crate::guest::DialError;
+use crate::guest::probe::ProbeSpec;
+
+/// How long an instance must keep silent.
+const SILENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    pub target: Target,
+}
+
+impl FaultKind for Freeze {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn needs(&self) -> Capability {
+        Capability::Freeze
+    }
+
+    fn arm(&self, scene: Scene) -> Box<dyn Fault> {
+        Box::new(Frozen { scene })
+    }
+}
+
+struct Frozen {
+    scene: Scene,
+}
+
+impl Frozen {
+    /// A port at which an instance that is well would answer, be it with a refusal.
+    fn port(&self, name: &str) -> u16 {
+        let ready = self.scene.node(name).ok().and_then(|node| node.ready.as_ref());
+        match ready.map(|(probe, _)| probe) {
+            Some(ProbeSpec::Http(http)) => http.port,
+            Some(ProbeSpec::Tcp(tcp)) => tcp.port,
+            Some(ProbeSpec::Exec(_)) | None => 22,
+        }
+    }
+}
+
+#[async_trait]
+impl Fault for Frozen {
+    async fn inject(&mut self) -> Result<(), FaultError> {
+        for name in &self.scene.targets {
+            expect_state(&self.scene, name, InstanceState::Running).await?;
+            self.scene.fleet.act(name, InstanceAction::Freeze).await?;
+        }
+        Ok(())
+    }
+
+    async fn prove(&mut self) -> Result<String, FaultError> {
+        for name in &self.scene.targets {
+            expect_state(&self.scene, name, InstanceState::Frozen).await?;
+            let port = self.port(name);
+            match self.scene.fleet.dialer(name).dial(port, Instant::now() + SILENCE).await {
+                Err(DialError::TimedOut | DialError::Unreachable) => {}
+                Ok(_) | Err(DialError::Refused) => {
+                    return Err(FaultError::Instance(format!("{name} answered at port {port} while frozen")));
+                }
+                Err(DialError::Fleet(reason)) => return Err(FaultError::Instance(reason)),
+            }
+        }
+        Ok(format!("{} stood still and kept silent", self.scene.targets.join(", ")))
+    }
+
+    async fn heal(&mut self) -> Result<(), FaultError> {
+        bring_back(&self.scene, InstanceState::Frozen, InstanceAction::Thaw).await
+    }
+
+    async fn verify_healed(&mut self) -> Result<String, FaultError> {
+        for name in &self.scene.targets {
+            expect_state(&self.scene, name, InstanceState::Running).await?;
+        }
+        Ok(format!("{} runs again", self.scene.targets.join(", ")))
+    }
+
+    async fn back(&mut self) -> Result<Back, FaultError> {
+        ready(&self.scene).await
+    }
+}

@@ -1,0 +1,211 @@
+//! The fault catalogue: what can be broken, how it is known to be broken, and how it is mended.
+//!
+//! One file a fault and one line in [`catalogue!`]. A fault knows the fleet only through
+//! [`Fleet`](crate::fleet::Fleet); when it happens, for how long, and what a missing proof means is
+//! decided by the engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::target::{Roster, Target};
+use crate::fleet::{Capability, Fleet, FleetError, NodePlan};
+use crate::seed::Seed;
+
+mod delay;
+mod freeze;
+mod instance;
+mod kill;
+mod links;
+mod loss;
+mod partition;
+mod reboot;
+mod stop;
+
+pub use instance::BootIds;
+pub use partition::Shape;
+
+/// Whether a fault has a beginning and an end, or only a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// From injection to heal: the step says `for`.
+    While,
+    /// It ends by itself: the step has no `for`.
+    Once,
+}
+
+/// A fault as a scenario describes it.
+pub trait FaultKind: Send + Sync {
+    fn target(&self) -> &Target;
+
+    /// What the provider must be able to do.
+    fn needs(&self) -> Capability;
+
+    fn lasts(&self) -> Lasts {
+        Lasts::While
+    }
+
+    /// Whether it takes the instance as a whole, so that no other such fault can have it meanwhile.
+    fn takes_instance(&self) -> bool {
+        true
+    }
+
+    /// Whether it can do anything at all to `targets`, which stand for any that could be chosen; the
+    /// error is a sentence.
+    fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {
+        let _ = (targets, roster);
+        Ok(())
+    }
+
+    /// Makes it ready to happen. Nothing has happened yet.
+    fn arm(&self, scene: Scene) -> Box<dyn Fault>;
+}
+
+/// A fault that is about to happen, happens, or has happened.
+///
+/// `heal` may be called at any time after arming, also when `inject` failed half way or never ran, and
+/// more than once.
+#[async_trait]
+pub trait Fault: Send {
+    async fn inject(&mut self) -> Result<(), FaultError>;
+
+    /// Returns how it is known that the fault took effect, as soon as it is known. Dropped by the caller
+    /// when the fault ends first.
+    async fn prove(&mut self) -> Result<String, FaultError>;
+
+    async fn heal(&mut self) -> Result<(), FaultError>;
+
+    /// Checks that nothing of the fault is left, and says how that is known. The fault has ended then;
+    /// what it did to the service may not have.
+    async fn verify_healed(&mut self) -> Result<String, FaultError>;
+
+    /// Waits until the instances that it hit are ready again.
+    async fn back(&mut self) -> Result<Back, FaultError> {
+        Ok(Back::Ready(Vec::new()))
+    }
+}
+
+/// What became of the instances that a fault hit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Back {
+    /// Each with what is known of it, in words.
+    Ready(Vec<(String, String)>),
+    /// An instance did not become ready in its time: that is the image's failure, not the tool's.
+    NotReady(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The instance is not in the state in which this fault could happen or have happened.
+    #[error("{0}")]
+    Instance(String),
+}
+
+/// Where a fault happens.
+#[derive(Clone)]
+pub struct Scene {
+    /// The fault's id, unique in the run.
+    pub fault: String,
+    pub fleet: Arc<dyn Fleet>,
+    /// Names of the instances it hits, in the order in which they were drawn.
+    pub targets: Vec<String>,
+    pub seed: Seed,
+    pub boot_ids: BootIds,
+}
+
+impl Scene {
+    fn node(&self, name: &str) -> Result<&NodePlan, FaultError> {
+        let found = self.fleet.plan().nodes.iter().find(|node| node.name == name);
+        found.ok_or_else(|| FleetError::NoSuchNode(name.to_owned()).into())
+    }
+
+    fn all_names(&self) -> Vec<String> {
+        self.fleet.plan().nodes.iter().map(|node| node.name.clone()).collect()
+    }
+}
+
+/// Generates the enum that scenario files spell, and the way from its variants to their behaviour.
+macro_rules! catalogue {
+    ($($(#[doc = $doc:literal])+ $name:literal => $module:ident::$params:ident,)+) => {
+        /// A fault and its parameters.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        pub enum FaultSpec {
+            $($(#[doc = $doc])+ #[serde(rename = $name)] $params($module::$params),)+
+        }
+
+        impl FaultSpec {
+            /// Every name in the catalogue with what it does.
+            pub const CATALOGUE: &[(&str, &str)] = &[$(($name, concat!($($doc),+)),)+];
+
+            /// The catalogue's name, such as `network.partition`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(FaultSpec::$params(_) => $name,)+
+                }
+            }
+
+            pub fn kind(&self) -> &dyn FaultKind {
+                match self {
+                    $(FaultSpec::$params(params) => params,)+
+                }
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// The machine vanishes at once and boots again from its own disk at the end.
+    "instance.kill" => kill::Kill,
+    /// The power button: the guest shuts down in order, and boots again at the end.
+    "instance.stop" => stop::Stop,
+    /// The clock of the whole machine stands still; nothing in it notices.
+    "instance.freeze" => freeze::Freeze,
+    /// Reset without shutting down. Ends by itself: no `for`.
+    "instance.reboot" => reboot::Reboot,
+    /// Nothing passes between groups of instances.
+    "network.partition" => partition::Partition,
+    /// Frames to and from the targets arrive late.
+    "network.delay" => delay::Delay,
+    /// Some frames to and from the targets never arrive.
+    "network.loss" => loss::Loss,
+}
+
+impl FaultSpec {
+    /// The parameters alone, as a journal keeps them beside the name.
+    pub fn params(&self) -> serde_json::Value {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(map)) => map.into_iter().next().map(|(_, v)| v).unwrap_or_default(),
+            Ok(_) | Err(_) => serde_json::Value::Null,
+        }
+    }
+
+    /// The other way: a fault from its name and parameters.
+    pub fn from_params(name: &str, params: &serde_json::Value) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(serde_json::json!({ name: params }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_gives_back_the_same_fault() {
+        let yaml = "network.partition: { shape: isolate, target: { one: etcd }, with_client: true }\n";
+        let spec: FaultSpec = crate::diagnostic::parse_yaml(std::path::Path::new("f"), yaml).unwrap();
+        assert_eq!(spec.name(), "network.partition");
+        let again = FaultSpec::from_params(spec.name(), &spec.params()).unwrap();
+        assert_eq!(again.params(), spec.params());
+    }
+
+    #[test]
+    fn a_slip_in_a_name_is_mended() {
+        let yaml = "network.partitoin: { shape: isolate, target: { one: etcd } }\n";
+        let bad = crate::diagnostic::parse_yaml::<FaultSpec>(std::path::Path::new("f"), yaml).unwrap_err();
+        assert!(bad.help.contains(&"did you mean `network.partition`?".to_owned()), "{bad}");
+    }
+}

@@ -1,0 +1,86 @@
+//! `ovenproof bake`: bake a recipe, or find that nothing changed.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Failure, Printer};
+use crate::bake::{LayerNote, Outcome, Progress, bake};
+use crate::home::Home;
+use crate::recipe::{Recipe, locate};
+use crate::store::Store;
+use crate::units::Size;
+
+/// Bake an image from a recipe; nothing changed = nothing done.
+#[derive(Debug, Args)]
+pub struct BakeArgs {
+    /// The recipe: a path, or NAME for images/NAME.yaml.
+    recipe: String,
+
+    /// Give a variable of the recipe a value; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_set)]
+    sets: Vec<(String, String)>,
+}
+
+/// Splits `NAME=VALUE`.
+pub fn parse_set(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+pub fn run(args: &BakeArgs, printer: &Printer) -> Result<ExitCode, Failure> {
+    let started = Instant::now();
+    let recipe = Recipe::load(&locate(&args.recipe), &args.sets)?;
+    let home = Home::from_env()?;
+    let store = Store::open(&home)?;
+    let baked = bake(recipe.plan(), &store, &home, &mut Lines::new(printer))?;
+    let manifest = &baked.image.manifest;
+    printer.json(&json!({
+        "name": manifest.name,
+        "id": manifest.id,
+        "reused": baked.reused,
+        "disk": baked.image.disk(),
+        "kernel": baked.image.kernel(),
+        "disk_bytes": manifest.disk_bytes,
+        "stored_bytes": manifest.stored_bytes,
+        "layers": manifest.layers,
+        "took_ms": started.elapsed().as_millis() as u64,
+    }));
+    printer.line(format!(
+        "{} {}  {} of {}, {}  {}",
+        manifest.name,
+        manifest.id.short(),
+        Size(manifest.stored_bytes),
+        Size(manifest.disk_bytes),
+        if baked.reused { "reused".to_owned() } else { format!("{:.1}s", started.elapsed().as_secs_f64()) },
+        baked.image.dir.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line a layer, when it is there.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    printer: &'a Printer,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(printer: &'a Printer) -> Self {
+        Lines { printer }
+    }
+}
+
+impl Progress for Lines<'_> {
+    fn finished(&mut self, layer: &LayerNote<'_>, outcome: Outcome) {
+        let took = match outcome {
+            Outcome::Reused => "reused".to_owned(),
+            Outcome::Made(took) => format!("{:.1}s", took.as_secs_f64()),
+        };
+        let about: String = layer.about.chars().take(60).collect();
+        self.printer.progress(format!("{:<10} {:<8} {about:<60} {took:>7}", layer.recipe, layer.kind));
+    }
+}

@@ -1,0 +1,56 @@
+//! `ovenproof schema`, `completions` and `man`: what editors, shells and man pages need.
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, ValueEnum};
+use clap_complete::Shell;
+
+use super::{Cli, Failure, Printer};
+use crate::chaos::ScenarioSpec;
+use crate::recipe::RecipeFile;
+
+/// Print the JSON Schema of a kind of file.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Recipe,
+    Scenario,
+}
+
+/// Print a completion script for a shell.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    shell: Shell,
+}
+
+/// Print the manual page.
+#[derive(Debug, Args)]
+pub struct ManArgs {}
+
+pub fn run(args: &SchemaArgs, printer: &Printer) -> Result<ExitCode, Failure> {
+    let schema = match args.kind {
+        Kind::Recipe => schemars::schema_for!(RecipeFile),
+        Kind::Scenario => schemars::schema_for!(ScenarioSpec),
+    };
+    let text = serde_json::to_vec_pretty(&schema).map_err(Failure::infrastructure)?;
+    printer.raw(&[text.as_slice(), b"\n"].concat(), &[]);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn completions(args: &CompletionsArgs, printer: &Printer) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "ovenproof", &mut script);
+    printer.raw(&script, &[]);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn man(_: &ManArgs, printer: &Printer) -> Result<ExitCode, Failure> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    printer.raw(&page, &[]);
+    Ok(ExitCode::SUCCESS)
+}

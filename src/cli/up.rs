@@ -1,0 +1,166 @@
+//! `ovenproof up`: start a fleet and wait until it is ready.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Failure, Printer, fleets};
+use crate::diagnostic::{BadFile, read_text};
+use crate::fleet::plan::resolve;
+use crate::fleet::spec::FleetFile;
+use crate::fleet::{Fleet, FleetError, FleetPlan, FleetSpec, Launch, Lifetime, NodePlan, Provider, RoleSpec};
+use crate::home::Home;
+use crate::store::Store;
+use crate::units::{Size, Span};
+
+/// Start servers and wait until they are ready. They stay until `ovenproof down`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// An image (NAME, NAME:CHANNEL, or the first digits of an id), or a fleet file (`.yaml`).
+    #[arg(value_name = "IMAGE|FILE")]
+    what: String,
+    /// How many instances of the image.
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]
+    count: u8,
+    /// The fleet's name; without it, the name of the image or of the file.
+    #[arg(long)]
+    name: Option<String>,
+    /// Memory of each instance, such as 512M; without it, as the image says.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Boot every instance, even if there is a snapshot of the fleet.
+    #[arg(long)]
+    cold: bool,
+    /// Processors of each instance; without it, as the image says.
+    #[arg(long, value_name = "N")]
+    cpus: Option<u8>,
+}
+
+/// For images that do not say how long they may take: a cold boot in translation takes half a minute.
+const READY_WITHIN: Span = Span(Duration::from_secs(180));
+
+pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
+    let provider = fleets::open(printer)?;
+    let plan = plan(args, &Store::open(&Home::from_env()?)?)?;
+    fleets::block_on(async {
+        printer.progress(format!("starting {} in the fleet `{}`", names(&plan), plan.name));
+        let launch = Launch { plan, lifetime: Lifetime::UntilDown, warm: !args.cold, keep_logs: None };
+        let fleet = provider.create(launch).await?;
+        let ready = wait_for_all(&fleet, printer).await.map_err(|error| {
+            let name = &fleet.plan().name;
+            Failure::from(error).hint(format!("the fleet still runs; `ovenproof down {name}` ends it"))
+        })?;
+        save(&*fleet, printer).await;
+        show(&fleet, &ready, printer);
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The next fleet of this kind need not boot; that there is no snapshot is no reason to fail.
+async fn save(fleet: &dyn Fleet, printer: &Printer) {
+    match fleet.save().await {
+        Ok(true) => printer.progress("saved a snapshot; the next fleet like this one is restored from it"),
+        Ok(false) => {}
+        Err(error) => printer.progress(format!("no snapshot was saved: {error}")),
+    }
+}
+
+fn names(plan: &FleetPlan) -> String {
+    plan.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn plan(args: &UpArgs, store: &Store) -> Result<FleetPlan, Failure> {
+    let path = Path::new(&args.what);
+    if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        return plan_of_file(args, path, store);
+    }
+    // Looked up here for the sake of the hints that come with a name that is not there.
+    let image = store.resolve(&args.what)?;
+    let role = RoleSpec {
+        image: args.what.clone().into(),
+        count: args.count,
+        zones: Vec::new(),
+        memory: args.memory,
+        cpus: args.cpus,
+    };
+    let recipe = &image.manifest.name;
+    let spec = FleetSpec::from([(recipe.clone(), role)]);
+    let name = args.name.as_ref().unwrap_or(recipe);
+    resolve(name, &spec, |reference| store.resolve(reference)).map_err(Failure::user)
+}
+
+fn plan_of_file(args: &UpArgs, path: &Path, store: &Store) -> Result<FleetPlan, Failure> {
+    let text = read_text(path)?;
+    let file = FleetFile::parse(path, &text)?;
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    let name = args.name.clone().or(file.name).unwrap_or(stem);
+    let mut spec = file.fleet;
+    for role in spec.values_mut() {
+        role.memory = args.memory.or(role.memory);
+        role.cpus = args.cpus.or(role.cpus);
+    }
+    resolve(&name, &spec, |reference| store.resolve(reference))
+        .map_err(|error| BadFile::at(path, &text, error.at, error.message).into())
+}
+
+/// Waits for every node at once; how long each took.
+async fn wait_for_all(
+    fleet: &Arc<dyn Fleet>,
+    printer: &Printer,
+) -> Result<BTreeMap<String, Duration>, FleetError> {
+    let started = Instant::now();
+    let mut waiting = JoinSet::new();
+    for node in fleet.plan().nodes.clone() {
+        let fleet = fleet.clone();
+        waiting.spawn(async move {
+            let within = node.ready.as_ref().map_or(READY_WITHIN, |(_, within)| *within);
+            fleet.wait_ready(&node, started + within.0).await.map(|()| node.name)
+        });
+    }
+    let mut ready = BTreeMap::new();
+    while let Some(done) = waiting.join_next().await {
+        let node = done.map_err(|error| FleetError::Provider(error.to_string()))??;
+        printer.progress(format!("{node} is ready after {:.1} s", started.elapsed().as_secs_f64()));
+        ready.insert(node, started.elapsed());
+    }
+    Ok(ready)
+}
+
+fn show(fleet: &Arc<dyn Fleet>, ready: &BTreeMap<String, Duration>, printer: &Printer) {
+    let plan = fleet.plan();
+    let took = |node: &NodePlan| ready.get(&node.name).copied().unwrap_or_default();
+    let nodes = plan.nodes.iter().map(|node| {
+        json!({
+            "name": node.name, "role": node.role, "zone": node.zone, "address": node.address,
+            "image": node.image, "ready_after_ms": took(node).as_millis() as u64,
+        })
+    });
+    printer.json(&json!({ "fleet": plan.name, "nodes": nodes.collect::<Vec<_>>() }));
+    let mut rows = vec![["NODE", "ADDRESS", "ZONE", "IMAGE", "READY AFTER"].map(str::to_owned).to_vec()];
+    rows.extend(plan.nodes.iter().map(|node| {
+        let took = format!("{:.1} s", took(node).as_secs_f64());
+        vec![
+            node.name.clone(),
+            node.address.to_string(),
+            node.zone.clone(),
+            node.image.short().to_owned(),
+            took,
+        ]
+    }));
+    for line in fleets::table(&rows) {
+        printer.line(line);
+    }
+    if let Some(node) = plan.nodes.first() {
+        printer.progress(format!(
+            "`ovenproof ssh {}/{}` opens a shell, `ovenproof down {}` ends the fleet",
+            plan.name, node.name, plan.name
+        ));
+    }
+}

@@ -1,1 +1,0 @@
-//! The ledger: what exists outside our processes, written down before it exists.

@@ -1,0 +1,345 @@
+//! A handle to a fleet of VMs: every question goes to its supervisor.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::console;
+use super::control::{Address, Connection, Request, gone};
+use super::folder::{Folder, Setup};
+use super::snapshot::{self, Snapshot};
+use super::supervisor::failed;
+use crate::fleet::ledger::{FleetRecord, Ledger, remove_leftovers};
+use crate::fleet::plan::{FleetPlan, NodePlan};
+use crate::fleet::provider::{Fleet, FleetError, InstanceAction, InstanceState, InstanceStatus};
+use crate::guest::probe::{Measurement, measure};
+use crate::guest::ssh::{Endpoint, Identity};
+use crate::guest::{DialError, Dialer, Session, SshSession, Stream};
+use crate::home::{Home, create_private_dir};
+use crate::network::{RuleCounters, RuleSet};
+use crate::store::{Store, StoreError};
+use crate::units::Span;
+
+/// Between two readiness probes: a guest that boots has better things to do than to answer.
+const PROBE_EVERY: Duration = Duration::from_millis(400);
+/// For a restored guest to take the time; it answers within two seconds or something is wrong with it.
+const WAKE_UP: Duration = Duration::from_secs(20);
+/// For a supervisor to end all it owns.
+const DESTROY: Duration = Duration::from_secs(60);
+
+pub(crate) struct QemuFleet {
+    home: Home,
+    record: FleetRecord,
+    plan: FleetPlan,
+    store: Store,
+    restored: bool,
+    folder: Folder,
+    address: Arc<Address>,
+    identities: BTreeMap<String, Arc<Identity>>,
+    /// The connection on which faults are put: they end with it.
+    leases: tokio::sync::Mutex<Option<Connection<UnixStream>>>,
+    /// What only the creator holds.
+    owner: Mutex<Option<Owner>>,
+}
+
+/// The creator's hold on a fleet. Dropping the lease ends a fleet made for one run.
+pub(crate) struct Owner {
+    pub lease: StdUnixStream,
+    pub supervisor: Child,
+}
+
+impl QemuFleet {
+    pub(crate) fn open(
+        home: Home,
+        store: Store,
+        record: FleetRecord,
+        owner: Option<Owner>,
+    ) -> Result<Self, FleetError> {
+        let folder = Folder::new(&record.folder);
+        let unreadable = || failed("cannot read the fleet's folder");
+        let Setup { plan, restored, .. } = folder.setup().map_err(unreadable())?;
+        let restored = restored && owner.is_some();
+        let address = Arc::new(Address::of(folder.root()).map_err(unreadable())?);
+        let private_key = folder.key().map_err(unreadable())?.private;
+        let mut identities = BTreeMap::new();
+        for node in &plan.nodes {
+            let host_key = folder.host_key(&node.name).map_err(unreadable())?.wire;
+            let identity = Identity { user: "root".to_owned(), private_key: private_key.clone(), host_key };
+            identities.insert(node.name.clone(), Arc::new(identity));
+        }
+        let (leases, owner) = (tokio::sync::Mutex::new(None), Mutex::new(owner));
+        Ok(QemuFleet { home, record, plan, store, restored, folder, address, identities, leases, owner })
+    }
+
+    /// Tells guests that were restored what they cannot know: what time it is, and that others have the same
+    /// memory and must not have the same random numbers.
+    pub(crate) async fn wake_up(&self) -> Result<(), FleetError> {
+        let mut guests = tokio::task::JoinSet::new();
+        for node in &self.plan.nodes {
+            let session = self.session(&node.name);
+            guests.spawn(async move {
+                let random = BASE64.encode(rand::random::<[u8; 32]>());
+                // RNDRESEEDCRNG: what is written to the pool counts only from the next reseeding on.
+                let command = format!(
+                    "perl -e 'open(my $r, \">\", \"/dev/urandom\"); syswrite($r, \"{random}\"); ioctl($r, 0x5207, 0)' && \
+                     date -s @{} >/dev/null",
+                    jiff::Timestamp::now().as_duration().as_secs_f64()
+                );
+                session.exec(&command, Instant::now() + WAKE_UP).await
+            });
+        }
+        while let Some(woken) = guests.join_next().await {
+            let output = woken.map_err(|error| FleetError::Provider(error.to_string()))??;
+            if !output.success() {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                return Err(FleetError::Provider(format!("a restored guest did not wake up: {said}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks on a connection of its own, so that a slow answer holds nobody up.
+    async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, FleetError> {
+        let mut connection = self.address.connect().await.map_err(|error| gone(&error.to_string()))?;
+        connection.ask(request).await
+    }
+
+    /// Asks on the connection whose end undoes what was asked.
+    async fn ask_leased<T: DeserializeOwned>(&self, request: &Request) -> Result<T, FleetError> {
+        let mut leases = self.leases.lock().await;
+        // Taken out while in use: if this call is dropped half-way, the connection ends with all it holds,
+        // rather than give the next call the answer to this one.
+        let mut connection = match leases.take() {
+            Some(connection) => connection,
+            None => self.address.connect().await.map_err(|error| gone(&error.to_string()))?,
+        };
+        let answer = connection.ask(request).await;
+        *leases = Some(connection);
+        answer
+    }
+
+    /// Where the node's SSH server is forwarded to on this machine right now.
+    pub(crate) async fn ssh_port(&self, node: &str) -> Result<u16, FleetError> {
+        self.ask(&Request::SshPort { node: node.to_owned() }).await
+    }
+
+    fn console_tail(&self, node: &str) -> String {
+        console::tail(&self.folder.console(node), console::SHOWN_LINES)
+    }
+
+    /// Waits for a supervisor that was told to end, and does its work if it died before it could.
+    fn clean_up(home: &Home, record: &FleetRecord, owner: Option<Owner>) -> Result<(), FleetError> {
+        let ledger = Ledger::of(home);
+        let current = ledger.fleets()?.into_iter().find(|fleet| fleet.id == record.id);
+        if let Some(current) = current {
+            if let Some(supervisor) = &current.supervisor
+                && !supervisor.wait(DESTROY)
+                && !supervisor.kill()
+            {
+                return Err(FleetError::Provider(format!("process {} cannot be killed", supervisor.pid)));
+            }
+            // Unless the supervisor has done it itself by now.
+            if ledger.fleets()?.iter().any(|fleet| fleet.id == record.id) {
+                remove_leftovers(&current, &mut Vec::new())
+                    .map_err(failed("cannot remove the fleet's folder"))?;
+                ledger.gone(&record.id)?;
+            }
+        }
+        if let Some(Owner { lease, mut supervisor }) = owner {
+            drop(lease);
+            supervisor.wait().map_err(failed("cannot wait for the supervisor"))?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Fleet for QemuFleet {
+    fn plan(&self) -> &FleetPlan {
+        &self.plan
+    }
+
+    fn restored(&self) -> bool {
+        self.restored
+    }
+
+    async fn save(&self) -> Result<bool, FleetError> {
+        let setup = self.folder.setup().map_err(failed("cannot read the fleet's folder"))?;
+        // Saved already, or with disks whose state cannot be.
+        if setup.restored || setup.boot.values().any(|boot| boot.initrd.is_none()) {
+            return Ok(false);
+        }
+        let Some(key) = snapshot::key(&self.plan) else { return Ok(false) };
+        let provider = |error: StoreError| FleetError::Provider(error.to_string());
+        let work = self.store.begin_snapshot(&key).map_err(provider)?;
+        if self.store.snapshot(&key).is_some() {
+            return Ok(false);
+        }
+        let part = work.dir().join("snapshot");
+        create_private_dir(&part).map_err(failed("cannot make a snapshot"))?;
+        self.ask::<()>(&Request::Save { into: part.clone() }).await?;
+        self.folder.save_identities(&self.plan, &part).map_err(failed("cannot save the keys"))?;
+        Snapshot::seal(&part, &setup.identity).map_err(failed("cannot describe the snapshot"))?;
+        let store = self.store.clone();
+        // Waits for the disk.
+        let published = tokio::task::spawn_blocking(move || store.publish_snapshot(&key, work, &part)).await;
+        published.map_err(|error| FleetError::Provider(error.to_string()))?.map_err(provider)?;
+        Ok(true)
+    }
+
+    async fn status(&self, node: &str) -> Result<InstanceStatus, FleetError> {
+        self.ask(&Request::Status { node: node.to_owned() }).await
+    }
+
+    async fn act(&self, node: &str, action: InstanceAction) -> Result<(), FleetError> {
+        let request = Request::Act { node: node.to_owned(), action };
+        match action {
+            InstanceAction::Freeze | InstanceAction::Thaw => self.ask_leased(&request).await,
+            _ => self.ask(&request).await,
+        }
+    }
+
+    fn dialer(&self, node: &str) -> Arc<dyn Dialer> {
+        Arc::new(NodeDialer { address: self.address.clone(), node: node.to_owned() })
+    }
+
+    fn session(&self, node: &str) -> Arc<dyn Session> {
+        let endpoint = Arc::new(SshEndpoint { address: self.address.clone(), node: node.to_owned() });
+        // For a node that does not exist the endpoint says so before any identity is used.
+        let nobody =
+            || Arc::new(Identity { user: String::new(), private_key: String::new(), host_key: Vec::new() });
+        let identity = self.identities.get(node).cloned().unwrap_or_else(nobody);
+        Arc::new(SshSession::new(endpoint, identity))
+    }
+
+    async fn impair(&self, rules: RuleSet) -> Result<(), FleetError> {
+        self.ask_leased(&Request::Impair { rules }).await
+    }
+
+    async fn repair(&self, fault: &str) -> Result<RuleCounters, FleetError> {
+        self.ask_leased(&Request::Repair { fault: fault.to_owned() }).await
+    }
+
+    async fn counters(&self, fault: &str) -> Result<Option<RuleCounters>, FleetError> {
+        self.ask(&Request::Counters { fault: fault.to_owned() }).await
+    }
+
+    async fn console(&self, node: &str) -> Result<Vec<u8>, FleetError> {
+        if !self.identities.contains_key(node) {
+            return Err(FleetError::NoSuchNode(node.to_owned()));
+        }
+        tokio::fs::read(self.folder.console(node)).await.map_err(failed("cannot read the console's log"))
+    }
+
+    async fn wait_ready(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
+        let (dialer, session) = (self.dialer(&node.name), self.session(&node.name));
+        let started = Instant::now();
+        let mut last = "it was not measured even once".to_owned();
+        while Instant::now() < deadline {
+            let Ok(measured) = timeout_at(deadline, ready(node, &*dialer, &*session, deadline)).await else {
+                break;
+            };
+            if measured.ok {
+                return Ok(());
+            }
+            last = measured.detail;
+            if self.status(&node.name).await?.state == InstanceState::Stopped {
+                let reason = "the machine ended while it was waited for".to_owned();
+                let console = self.console_tail(&node.name);
+                return Err(FleetError::Start { node: node.name.clone(), reason, console });
+            }
+            tokio::time::sleep_until(deadline.min(Instant::now() + PROBE_EVERY)).await;
+        }
+        Err(FleetError::NotReady {
+            node: node.name.clone(),
+            within: Span(started.elapsed()),
+            last,
+            console: self.console_tail(&node.name),
+        })
+    }
+
+    async fn destroy(&self) -> Result<(), FleetError> {
+        let asked = tokio::time::timeout(DESTROY, self.ask::<()>(&Request::Destroy)).await;
+        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (home, record) = (self.home.clone(), self.record.clone());
+        let cleaned = tokio::task::spawn_blocking(move || Self::clean_up(&home, &record, owner)).await;
+        cleaned.map_err(|error| FleetError::Provider(error.to_string()))??;
+        match asked {
+            // Gone all the same, but not all of it as it was asked for.
+            Ok(Err(FleetError::Provider(reason))) if reason.contains("logs") => {
+                Err(FleetError::Provider(reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn ready(
+    node: &NodePlan,
+    dialer: &dyn Dialer,
+    session: &dyn Session,
+    deadline: Instant,
+) -> Measurement {
+    match &node.ready {
+        Some((probe, _)) => measure(probe, dialer, session).await,
+        None => {
+            let started = Instant::now();
+            let outcome = session.exec("true", deadline).await;
+            let detail = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            Measurement {
+                ok: outcome.is_ok_and(|output| output.success()),
+                latency: started.elapsed(),
+                detail,
+            }
+        }
+    }
+}
+
+struct NodeDialer {
+    address: Arc<Address>,
+    node: String,
+}
+
+#[async_trait]
+impl Dialer for NodeDialer {
+    async fn dial(&self, port: u16, deadline: Instant) -> Result<Box<dyn Stream>, DialError> {
+        let within = deadline.saturating_duration_since(Instant::now());
+        let request = Request::Dial { node: self.node.clone(), port, within };
+        let dialed = async {
+            let connection = self.address.connect().await;
+            let mut connection = connection.map_err(|error| DialError::Fleet(error.to_string()))?;
+            connection.dial(&request).await?;
+            Ok(Box::new(connection.into_stream()) as Box<dyn Stream>)
+        };
+        // The supervisor keeps the deadline; this is for one that is stuck.
+        let grace = deadline + Duration::from_secs(2);
+        timeout_at(grace, dialed).await.unwrap_or_else(|_| Err(DialError::Fleet("it is stuck".to_owned())))
+    }
+}
+
+struct SshEndpoint {
+    address: Arc<Address>,
+    node: String,
+}
+
+#[async_trait]
+impl Endpoint for SshEndpoint {
+    async fn address(&self) -> Result<SocketAddr, String> {
+        let ask = async {
+            let mut connection = self.address.connect().await.map_err(|error| gone(&error.to_string()))?;
+            connection.ask::<u16>(&Request::SshPort { node: self.node.clone() }).await
+        };
+        let port = ask.await.map_err(|error| error.to_string())?;
+        Ok((Ipv4Addr::LOCALHOST, port).into())
+    }
+}

@@ -1,0 +1,197 @@
+//! The machine that a node runs on, as QEMU's command line. Pure: starts nothing.
+
+use super::accel::Accelerator;
+use super::folder::{BootFiles, NodeFolder};
+use crate::fleet::plan::{CLIENT_ADDRESS, NodePlan};
+
+/// The address that QEMU's own network gives its one guest; no fault ever touches that network.
+const MANAGEMENT_ADDRESS: &str = "10.0.2.15";
+/// The image must not depend on what else sits on the bus, so everything has its fixed place; the names
+/// of the interfaces follow from it.
+const MANAGEMENT_INTERFACE: &str = "enp0s2";
+const FLEET_INTERFACE: &str = "enp0s3";
+/// Tells the initial RAM disk which partition is the root.
+const VIRTIO_ROOT: &str = " ovenproof.root=/dev/vda2";
+
+/// What varies between the machines of one fleet.
+pub(crate) struct Machine<'a> {
+    pub fleet: &'a str,
+    /// What its machine id is derived from.
+    pub identity: &'a str,
+    pub node: &'a NodePlan,
+    pub boot: &'a BootFiles,
+    pub accelerator: Accelerator,
+    /// Memory and devices come from a snapshot instead of a boot.
+    pub restored: bool,
+}
+
+impl Machine<'_> {
+    /// The hardware address on the fleet's network: locally administered, ends like the IP address.
+    pub(crate) fn mac(node: &NodePlan) -> [u8; 6] {
+        let [a, b, c, d] = node.address.octets();
+        [0x52, 0x54, a, b, c, d]
+    }
+
+    /// The arguments of QEMU. `qmp` is the number of the inherited socket on which it is to be controlled.
+    pub(crate) fn arguments(&self, qmp: i32) -> Vec<String> {
+        let Machine { node, boot, .. } = self;
+        let files = NodeFolder::new(&node.name);
+        let mac = Self::mac(node).map(|byte| format!("{byte:02x}")).join(":");
+        let mut arguments = Vec::new();
+        let mut option = |name: &str, value: String| arguments.extend([format!("-{name}"), value]);
+        option("name", format!("ovenproof-{}-{}", self.fleet, node.name));
+        option("machine", "q35,usb=off,vmport=off,smbios-entry-point-type=64,memory-backend=ram".to_owned());
+        let memory = format!("{}M", node.memory.0.div_ceil(1 << 20));
+        option("m", memory.clone());
+        option(
+            "object",
+            match self.restored {
+                // Private: what the guest changes is its own, the rest is shared with all from this snapshot.
+                true => format!(
+                    "memory-backend-file,id=ram,size={memory},share=off,mem-path={}",
+                    escaped(&files.saved_ram())
+                ),
+                // Shared: a file that we can copy, and that is gone with the process.
+                false => format!("memory-backend-memfd,id=ram,size={memory},share=on"),
+            },
+        );
+        if self.restored {
+            option("incoming", "defer".to_owned());
+        }
+        option("smp", node.cpus.to_string());
+        option("display", "none".to_owned());
+
+        option("chardev", format!("socket,id=qmp,fd={qmp}"));
+        option("mon", "chardev=qmp,mode=control".to_owned());
+        option("chardev", format!("file,id=console,append=on,path={}", escaped(&files.console())));
+        option("serial", "chardev:console".to_owned());
+
+        option("kernel", boot.kernel.display().to_string());
+        if let Some(initrd) = &boot.initrd {
+            option("initrd", initrd.display().to_string());
+        }
+        option("append", self.cmdline());
+        option("smbios", format!("type=11,path={}", escaped(&files.authorized_key())));
+        option("smbios", format!("type=11,path={}", escaped(&files.tmpfiles())));
+
+        option(
+            "drive",
+            format!(
+                "if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file={}",
+                escaped(&files.disk())
+            ),
+        );
+        option(
+            "device",
+            match boot.initrd {
+                Some(_) => "virtio-blk-pci,drive=root,addr=0x4".to_owned(),
+                // The kernel's own drivers are enough for this one, but QEMU cannot save its state.
+                None => "nvme,drive=root,serial=root,addr=0x4".to_owned(),
+            },
+        );
+
+        // Port 0: the host picks one that is free, and QEMU says which.
+        option("netdev", "user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22".to_owned());
+        option("device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=".to_owned());
+        option(
+            "netdev",
+            format!(
+                "dgram,id=fleet,local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                escaped(&files.fleet_socket()),
+                escaped(&files.switch_socket())
+            ),
+        );
+        option("device", format!("virtio-net-pci,netdev=fleet,mac={mac},addr=0x3,romfile="));
+        option("device", "virtio-rng-pci,addr=0x5".to_owned());
+        arguments.extend(["-nodefaults", "-no-user-config"].map(str::to_owned));
+        arguments.extend(self.accelerator.options().map(str::to_owned));
+        arguments
+    }
+
+    fn cmdline(&self) -> String {
+        let NodePlan { name, address, .. } = self.node;
+        let root = if self.boot.initrd.is_some() { VIRTIO_ROOT } else { "" };
+        // Stable over the boots of one instance, different between any two.
+        let machine_id = blake3::hash(format!("{} {name}", self.identity).as_bytes()).to_hex();
+        format!(
+            "{}{root} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
+             ip={MANAGEMENT_ADDRESS}:::255.255.255.0::{MANAGEMENT_INTERFACE}:off \
+             ip={address}:::255.255.255.0::{FLEET_INTERFACE}:off:{CLIENT_ADDRESS}",
+            self.boot.cmdline,
+            machine_id.get(..32).unwrap_or_default(),
+        )
+    }
+}
+
+/// A comma ends a value in QEMU's options, two are one.
+fn escaped(path: &std::path::Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::store::ImageId;
+    use crate::units::Size;
+
+    #[test]
+    fn the_command_line_is_what_was_tried() {
+        let node = NodePlan {
+            name: "etcd-1".to_owned(),
+            role: "etcd".to_owned(),
+            index: 1,
+            zone: "a".to_owned(),
+            address: Ipv4Addr::new(10, 77, 0, 11),
+            image: ImageId::from_hash(blake3::hash(b"")),
+            memory: Size(512 << 20),
+            cpus: 2,
+            disk: Size(4 << 30),
+            ready: None,
+            files: Vec::new(),
+        };
+        let boot = BootFiles {
+            disk: PathBuf::from("/s/disk.raw"),
+            kernel: PathBuf::from("/s/vmlinuz"),
+            initrd: Some(PathBuf::from("/s/initrd.img")),
+            cmdline: "root=PARTUUID=1 rw".to_owned(),
+        };
+        let machine = Machine {
+            fleet: "shop",
+            identity: "7",
+            node: &node,
+            boot: &boot,
+            accelerator: Accelerator::Tcg,
+            restored: false,
+        };
+        let text = machine.arguments(9).join(" ").replace(" -", "\n-");
+        insta::assert_snapshot!(text, @"
+        -name ovenproof-shop-etcd-1
+        -machine q35,usb=off,vmport=off,smbios-entry-point-type=64
+        -m 512M
+        -smp 2
+        -display none
+        -chardev socket,id=qmp,fd=9
+        -mon chardev=qmp,mode=control
+        -chardev file,id=console,append=on,path=nodes/etcd-1/console.log
+        -serial chardev:console
+        -kernel /s/vmlinuz
+        -append root=PARTUUID=1 rw console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
+        -smbios type=11,path=nodes/etcd-1/authorized_key.credential
+        -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
+        -drive if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file=nodes/etcd-1/disk.qcow2
+        -device nvme,drive=root,serial=root,addr=0x4
+        -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22
+        -device virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=
+        -netdev dgram,id=fleet,local.type=unix,local.path=nodes/etcd-1/fleet.sock,remote.type=unix,remote.path=nodes/etcd-1/switch.sock
+        -device virtio-net-pci,netdev=fleet,mac=52:54:0a:4d:00:0b,addr=0x3,romfile=
+        -device virtio-rng-pci,addr=0x5
+        -nodefaults
+        -no-user-config
+        -accel tcg,thread=multi,tb-size=256
+        -cpu max
+        ");
+    }
+}

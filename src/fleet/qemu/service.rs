@@ -1,0 +1,161 @@
+//! What a supervisor answers.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use super::control::{Connection, Refusal, Reply, Request};
+use super::supervisor::{Vms, for_each};
+use super::vm::Vm;
+use crate::fleet::provider::{FleetError, InstanceAction};
+use crate::guest::Stream;
+use crate::network::Switch;
+
+pub(crate) struct Service {
+    vms: Vms,
+    switch: Switch,
+}
+
+/// What one connection holds; undone when it ends, however it ends.
+#[derive(Default)]
+struct Leases {
+    faults: BTreeSet<String>,
+    frozen: BTreeSet<String>,
+}
+
+impl Service {
+    pub(crate) fn new(vms: Vms, switch: Switch) -> Self {
+        Service { vms, switch }
+    }
+
+    /// Answers one connection until it ends; gives it back if it asked for the fleet's end.
+    pub(crate) async fn converse(
+        self: Arc<Self>,
+        mut connection: Connection<UnixStream>,
+    ) -> Option<Connection<UnixStream>> {
+        let mut leases = Leases::default();
+        // A request that cannot be read ends the conversation like a closed connection.
+        while let Ok(Some(request)) = connection.receive::<Request>().await {
+            match request {
+                Request::Destroy => return Some(connection),
+                Request::Dial { node, port, within } => {
+                    match self.dial(&node, port, Instant::now() + within).await {
+                        Ok(stream) => {
+                            relay(connection, stream).await;
+                            return None;
+                        }
+                        Err(refusal) => {
+                            let reply: Reply = Err(refusal);
+                            connection.send(&reply).await.ok()?;
+                        }
+                    }
+                }
+                request => {
+                    let reply = self.answer(request, &mut leases).await;
+                    if connection.send(&reply).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.release(leases).await;
+        None
+    }
+
+    async fn answer(&self, request: Request, leases: &mut Leases) -> Reply {
+        match request {
+            Request::Status { node } => value(self.vm(&node)?.status().await?),
+            Request::SshPort { node } => value(self.vm(&node)?.ssh_port()?),
+            Request::Act { node, action } => {
+                self.vm(&node)?.act(action).await?;
+                match action {
+                    InstanceAction::Freeze => leases.frozen.insert(node),
+                    // Also a machine that ended or began anew is not frozen any more.
+                    _ => leases.frozen.remove(&node),
+                };
+                Ok(Value::Null)
+            }
+            Request::Impair { rules } => {
+                let fault = rules.fault.clone();
+                self.switch.install(rules).map_err(|error| Refusal::Provider(error.to_string()))?;
+                leases.faults.insert(fault);
+                Ok(Value::Null)
+            }
+            Request::Repair { fault } => {
+                leases.faults.remove(&fault);
+                value(self.switch.remove(&fault).unwrap_or_default())
+            }
+            Request::Save { into } => {
+                self.save(into).await?;
+                Ok(Value::Null)
+            }
+            Request::Counters { fault } => value(self.switch.counters(&fault)),
+            Request::Dial { .. } | Request::Destroy => {
+                Err(Refusal::Provider("this ends a conversation".to_owned()))
+            }
+        }
+    }
+
+    /// All machines stand still while each is saved, and go on whatever came of it. Frames that are under way
+    /// in the switch are not saved: to the guests they are lost, as frames may be.
+    async fn save(&self, into: PathBuf) -> Result<(), FleetError> {
+        let paused = for_each(&self.vms, |vm| async move { vm.pause().await }).await;
+        let into = Arc::new(into);
+        let saved = match paused {
+            Ok(()) => {
+                for_each(&self.vms, move |vm| {
+                    let into = into.clone();
+                    async move { vm.save(&into).await }
+                })
+                .await
+            }
+            Err(error) => Err(error),
+        };
+        let resumed = for_each(&self.vms, |vm| async move { vm.resume().await }).await;
+        saved.and(resumed)
+    }
+
+    async fn dial(&self, node: &str, port: u16, deadline: Instant) -> Result<Box<dyn Stream>, Refusal> {
+        let vm = self.vm(node)?;
+        // The switch would ask in vain who has the address until the deadline; we know that nobody has.
+        if !vm.is_running() {
+            return Err(Refusal::Unreachable);
+        }
+        Ok(self.switch.dial(vm.node.address, port, deadline).await?)
+    }
+
+    async fn release(&self, leases: Leases) {
+        for fault in leases.faults {
+            self.switch.remove(&fault);
+        }
+        for node in leases.frozen {
+            if let Ok(vm) = self.vm(&node) {
+                // A machine that ended meanwhile needs no thawing.
+                let _ = vm.act(InstanceAction::Thaw).await;
+            }
+        }
+    }
+
+    fn vm(&self, node: &str) -> Result<&Arc<Vm>, FleetError> {
+        self.vms.get(node).ok_or_else(|| FleetError::NoSuchNode(node.to_owned()))
+    }
+}
+
+fn value(value: impl Serialize) -> Reply {
+    serde_json::to_value(value).map_err(|error| Refusal::Provider(error.to_string()))
+}
+
+/// Carries bytes until both sides have closed, or one has failed.
+async fn relay(mut connection: Connection<UnixStream>, mut stream: Box<dyn Stream>) {
+    let reply: Reply = Ok(Value::Null);
+    if connection.send(&reply).await.is_ok() {
+        // How a connection through the switch ends is seen by both its ends.
+        let _ = copy_bidirectional(&mut connection.into_stream(), &mut stream).await;
+    }
+}

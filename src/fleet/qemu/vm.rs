@@ -1,0 +1,457 @@
+//! One node's machine: the QEMU process of the moment, and what can be done to it.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::io::FdFlags;
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::timeout;
+
+use super::accel::Accelerator;
+use super::console;
+use super::folder::{BootFiles, NodeFolder};
+use super::machine::Machine;
+use super::qmp::{Event, Qmp, QmpError};
+use super::snapshot::{self, SavedNode};
+use crate::fleet::plan::NodePlan;
+use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
+
+/// Until a new QEMU takes commands; it needs a fraction of a second unless the machine is overloaded.
+const START: Duration = Duration::from_secs(60);
+/// Until a guest has shut down: a service manager gives a stubborn service 90 s alone.
+const SHUTDOWN: Duration = Duration::from_secs(150);
+/// Until a reset or a killed process shows.
+const PROMPT: Duration = Duration::from_secs(30);
+
+/// No guest gets from a reset to the next one so fast.
+const FIRMWARE_RESETS: Duration = Duration::from_secs(1);
+
+pub(crate) const HYPERVISOR: &str = "qemu-system-x86_64";
+
+/// A node of the fleet, running or not.
+pub(crate) struct Vm {
+    fleet: String,
+    identity: String,
+    pub(crate) node: NodePlan,
+    boot: BootFiles,
+    accelerator: Accelerator,
+    files: NodeFolder,
+    /// Boots and resets since the creation.
+    boots: watch::Sender<u32>,
+    running: Mutex<Option<Arc<Running>>>,
+    /// One action at a time; asking for the state never waits for one.
+    acting: tokio::sync::Mutex<()>,
+}
+
+/// A QEMU process.
+struct Running {
+    pid: u32,
+    qmp: Qmp,
+    /// Where the host forwards to the guest's SSH server.
+    ssh_port: u16,
+    kill: mpsc::UnboundedSender<()>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Running {
+    fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
+    async fn wait_end(&self, limit: Duration) -> bool {
+        let mut ended = self.ended.clone();
+        // The task that waits for the process holds the other end for as long as the process lives.
+        timeout(limit, ended.wait_for(|ended| *ended)).await.is_ok()
+    }
+}
+
+impl Vm {
+    pub(crate) fn new(
+        fleet: &str,
+        identity: &str,
+        node: NodePlan,
+        boot: BootFiles,
+        accelerator: Accelerator,
+    ) -> Self {
+        Vm {
+            fleet: fleet.to_owned(),
+            identity: identity.to_owned(),
+            files: NodeFolder::new(&node.name),
+            node,
+            boot,
+            accelerator,
+            boots: watch::Sender::new(0),
+            running: Mutex::new(None),
+            acting: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Makes the node's own disk: a layer over the image or over the saved disk, which stay as they are.
+    pub(crate) async fn create_disk(&self, restored: bool) -> Result<(), FleetError> {
+        let mut command = Command::new("qemu-img");
+        command.args(["create", "-q", "-f", "qcow2"]);
+        match restored {
+            // Relative to the new disk, beside which it lies.
+            true => command.args(["-F", "qcow2", "-b"]).args(self.files.saved_disk().file_name()),
+            false => command.args(["-F", "raw", "-b"]).arg(&self.boot.disk),
+        };
+        command.arg(self.files.disk()).arg(self.node.disk.0.to_string());
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await.map_err(|error| self.failed(format!("qemu-img: {error}")))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(self.failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        }
+    }
+
+    /// Boots the machine from its disk.
+    pub(crate) async fn start(&self) -> Result<(), FleetError> {
+        let _acting = self.acting.lock().await;
+        self.start_stopped().await
+    }
+
+    /// Takes the machine out of its snapshot; it stands still until [`Vm::resume`].
+    pub(crate) async fn restore(&self) -> Result<(), FleetError> {
+        let _acting = self.acting.lock().await;
+        let running = self.launch(true).await?;
+        let from = format!("exec:cat {}", self.files.saved_state().display());
+        self.without_memory(&running).await?;
+        let mut events = running.qmp.events();
+        self.ask(running.qmp.execute("migrate-incoming", json!({ "uri": from })).await)?;
+        let restored = async {
+            while self.run_state(&running).await? == "inmigrate" {
+                // Closed when it has ended, which the next question finds out.
+                let _ = events.recv().await;
+            }
+            Ok(())
+        };
+        timeout(PROMPT, restored).await.unwrap_or_else(|_| Err(self.provider("was not restored in time")))
+    }
+
+    /// Lets a machine that stands still go on.
+    pub(crate) async fn resume(&self) -> Result<(), FleetError> {
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        self.set_frozen(&running, false).await
+    }
+
+    /// Makes a running machine stand still, so that it can be saved.
+    pub(crate) async fn pause(&self) -> Result<(), FleetError> {
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        match self.run_state(&running).await?.as_str() {
+            "running" => self.set_frozen(&running, true).await,
+            state => Err(self.provider(&format!("is {state}"))),
+        }
+    }
+
+    /// Saves the machine, which must stand still, into `dir`.
+    pub(crate) async fn save(&self, dir: &Path) -> Result<(), FleetError> {
+        let _acting = self.acting.lock().await;
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        let saved = SavedNode::of(dir, &self.node.name);
+        self.without_memory(&running).await?;
+        let mut events = running.qmp.events();
+        // The path of the snapshot is not for a shell; that of our own folder is plain.
+        let state = self.files.saved_state();
+        self.ask(
+            running.qmp.execute("migrate", json!({ "uri": format!("exec:cat > {}", state.display()) })).await,
+        )?;
+        let done = async {
+            loop {
+                let progress = self.ask(running.qmp.execute("query-migrate", Value::Null).await)?;
+                match progress.get("status").and_then(Value::as_str) {
+                    Some("completed") => return Ok(()),
+                    Some("failed" | "cancelled") => return Err(self.provider("could not be saved")),
+                    _ => drop(events.recv().await),
+                }
+            }
+        };
+        timeout(PROMPT, done).await.unwrap_or_else(|_| Err(self.provider("was not saved in time")))?;
+        let (pid, disk) = (running.pid, self.files.disk());
+        let copied = tokio::task::spawn_blocking(move || {
+            std::fs::rename(&state, &saved.state)?;
+            std::fs::copy(&disk, &saved.disk)?;
+            snapshot::copy_memory(pid, &saved.ram)
+        });
+        let copied = copied.await.map_err(|error| self.provider(&error.to_string()))?;
+        copied.map_err(|error| self.provider(&format!("could not be saved: {error}")))
+    }
+
+    pub(crate) async fn act(&self, action: InstanceAction) -> Result<(), FleetError> {
+        let _acting = self.acting.lock().await;
+        let running = self.running();
+        match (action, running) {
+            (InstanceAction::Start, None) => self.start_stopped().await,
+            (InstanceAction::Stop | InstanceAction::Kill, None) => Ok(()),
+            (_, None) => Err(self.provider("is stopped")),
+            (InstanceAction::Start, Some(_)) => Ok(()),
+            (InstanceAction::Stop, Some(running)) => self.stop(&running).await,
+            (InstanceAction::Kill, Some(running)) => self.kill_running(&running).await,
+            (InstanceAction::Freeze, Some(running)) => self.set_frozen(&running, true).await,
+            (InstanceAction::Thaw, Some(running)) => self.set_frozen(&running, false).await,
+            (InstanceAction::Reboot, Some(running)) => self.reset(&running).await,
+        }
+    }
+
+    pub(crate) async fn status(&self) -> Result<InstanceStatus, FleetError> {
+        let state = match self.running() {
+            None => InstanceState::Stopped,
+            Some(running) => match self.is_frozen(&running).await {
+                Ok(true) => InstanceState::Frozen,
+                Ok(false) => InstanceState::Running,
+                // It ended while being asked.
+                Err(_) if running.has_ended() => InstanceState::Stopped,
+                Err(error) => return Err(error),
+            },
+        };
+        let boots = *self.boots.borrow();
+        let process = self.running().map_or("none".to_owned(), |running| running.pid.to_string());
+        let incarnation = format!("boot {boots}, process {process}");
+        Ok(InstanceStatus { node: self.node.name.clone(), state, boots, incarnation })
+    }
+
+    /// Where the guest's SSH server can be reached; says why not if the machine is not running.
+    pub(crate) fn ssh_port(&self) -> Result<u16, FleetError> {
+        self.running().map(|running| running.ssh_port).ok_or_else(|| self.provider("is stopped"))
+    }
+
+    /// Whether there is a machine at all, frozen or not.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// Ends the machine as fast as possible, whatever it is doing.
+    pub(crate) async fn kill(&self) {
+        // Without the lock of actions: a fleet that goes away does not wait for a shutdown under way.
+        if let Some(running) = self.running() {
+            // The parent-death signal gets what this does not.
+            let _ = self.kill_running(&running).await;
+        }
+    }
+
+    fn running(&self) -> Option<Arc<Running>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.as_ref().is_some_and(|running| running.has_ended()) {
+            *running = None;
+        }
+        running.clone()
+    }
+
+    async fn start_stopped(&self) -> Result<(), FleetError> {
+        self.launch(false).await.map(drop)
+    }
+
+    /// Starts QEMU, to boot or to be filled from a snapshot.
+    async fn launch(&self, restored: bool) -> Result<Arc<Running>, FleetError> {
+        let boot = *self.boots.borrow() + 1;
+        let what = if restored { "restored, as boot" } else { "boot" };
+        console::mark(&self.files.console(), &format!("{what} {boot} of {}", self.node.name))
+            .map_err(|error| self.failed(format!("cannot write the console log: {error}")))?;
+        let (ours, theirs) =
+            std::os::unix::net::UnixStream::pair().map_err(|error| self.failed(error.to_string()))?;
+        ours.set_nonblocking(true).map_err(|error| self.failed(error.to_string()))?;
+        let stream = UnixStream::from_std(ours).map_err(|error| self.failed(error.to_string()))?;
+        let child =
+            self.spawn(&theirs, restored).map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
+        drop(theirs);
+        let pid = child.id().unwrap_or_default();
+        let (kill, killed) = mpsc::unbounded_channel();
+        let (end, ended) = watch::channel(false);
+        tokio::spawn(reap(child, killed, end));
+        // Dropped on failure, `kill` ends the process.
+        let qmp = Qmp::start(stream, START).await.map_err(|error| self.failed(error.to_string()))?;
+        let ssh_port = self.forwarded_port(&qmp).await?;
+        self.boots.send_replace(boot);
+        tokio::spawn(count_resets(
+            qmp.events(),
+            self.boots.clone(),
+            self.files.clone(),
+            self.node.name.clone(),
+        ));
+        let running = Arc::new(Running { pid, qmp, ssh_port, kill, ended });
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
+        Ok(running)
+    }
+
+    /// Memory lies in a file of its own: only the devices go through QEMU's stream, which takes milliseconds.
+    async fn without_memory(&self, running: &Running) -> Result<(), FleetError> {
+        let capabilities =
+            ["x-ignore-shared", "events"].map(|name| json!({ "capability": name, "state": true }));
+        let arguments = json!({ "capabilities": capabilities });
+        self.ask(running.qmp.execute("migrate-set-capabilities", arguments).await).map(drop)
+    }
+
+    fn spawn(&self, qmp: &std::os::unix::net::UnixStream, restored: bool) -> io::Result<Child> {
+        let mut log = OpenOptions::new();
+        let log = log.create(true).append(true).mode(0o600).open(self.files.log())?;
+        let fd = qmp.as_raw_fd();
+        let machine = Machine {
+            fleet: &self.fleet,
+            identity: &self.identity,
+            node: &self.node,
+            boot: &self.boot,
+            accelerator: self.accelerator,
+            restored,
+        };
+        let mut command = Command::new(HYPERVISOR);
+        command.args(machine.arguments(fd));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let supervisor = rustix::process::getpid();
+        // SAFETY: only system calls are made between fork and exec; the descriptor is open until after
+        // `spawn` returns.
+        unsafe {
+            command.pre_exec(move || {
+                // The signal is sent when the *thread* that forked ends; this runs on the main thread.
+                set_parent_process_death_signal(Some(Signal::KILL))?;
+                if getppid() != Some(supervisor) {
+                    return Err(io::Error::other("the supervisor has died"));
+                }
+                let qmp = rustix::fd::BorrowedFd::borrow_raw(fd);
+                rustix::io::fcntl_setfd(qmp, FdFlags::empty())?;
+                Ok(())
+            });
+        }
+        command.spawn()
+    }
+
+    /// The port on this machine that QEMU picked for the guest's SSH server.
+    async fn forwarded_port(&self, qmp: &Qmp) -> Result<u16, FleetError> {
+        let command = json!({ "command-line": "info usernet" });
+        let answer = self.ask(qmp.execute("human-monitor-command", command).await)?;
+        forwarded_port(answer.as_str().unwrap_or_default())
+            .ok_or_else(|| self.failed(format!("QEMU names no forwarded port: {answer}")))
+    }
+
+    async fn stop(&self, running: &Running) -> Result<(), FleetError> {
+        if self.is_frozen(running).await? {
+            return Err(self.provider("is frozen and cannot shut down"));
+        }
+        self.ask(running.qmp.execute("system_powerdown", Value::Null).await)?;
+        match running.wait_end(SHUTDOWN).await {
+            true => Ok(()),
+            false => Err(self.provider(&format!("did not shut down within {} s", SHUTDOWN.as_secs()))),
+        }
+    }
+
+    async fn kill_running(&self, running: &Running) -> Result<(), FleetError> {
+        // The other end only closes when the process has ended already.
+        let _ = running.kill.send(());
+        match running.wait_end(PROMPT).await {
+            true => Ok(()),
+            false => Err(self.provider("did not end when it was killed")),
+        }
+    }
+
+    async fn set_frozen(&self, running: &Running, frozen: bool) -> Result<(), FleetError> {
+        let command = if frozen { "stop" } else { "cont" };
+        self.ask(running.qmp.execute(command, Value::Null).await)?;
+        match self.is_frozen(running).await? == frozen {
+            true => Ok(()),
+            false => Err(self.provider(&format!("took no notice of `{command}`"))),
+        }
+    }
+
+    async fn is_frozen(&self, running: &Running) -> Result<bool, FleetError> {
+        // After a machine was saved, QEMU has a name of its own for standing still.
+        Ok(matches!(self.run_state(running).await?.as_str(), "paused" | "postmigrate"))
+    }
+
+    async fn run_state(&self, running: &Running) -> Result<String, FleetError> {
+        let status = self.ask(running.qmp.execute("query-status", Value::Null).await)?;
+        Ok(status.get("status").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    async fn reset(&self, running: &Running) -> Result<(), FleetError> {
+        if self.is_frozen(running).await? {
+            return Err(self.provider("is frozen and cannot be reset"));
+        }
+        let mut boots = self.boots.subscribe();
+        let before = *boots.borrow_and_update();
+        self.ask(running.qmp.execute("system_reset", Value::Null).await)?;
+        match timeout(PROMPT, boots.wait_for(|boots| *boots > before)).await {
+            Ok(Ok(_)) if !running.has_ended() => Ok(()),
+            _ => Err(self.provider("was not reset")),
+        }
+    }
+
+    fn ask(&self, answer: Result<Value, QmpError>) -> Result<Value, FleetError> {
+        answer.map_err(|error| self.provider(&error.to_string()))
+    }
+
+    fn provider(&self, what: &str) -> FleetError {
+        FleetError::Provider(format!("{} {what}", self.node.name))
+    }
+
+    fn failed(&self, reason: String) -> FleetError {
+        let said = console::tail(&self.files.log(), 5);
+        let reason = if said.is_empty() { reason } else { format!("{reason} ({said})") };
+        let console = console::tail(&self.files.console(), console::SHOWN_LINES);
+        FleetError::Start { node: self.node.name.clone(), reason, console }
+    }
+}
+
+/// Waits for the process, and ends it when told to or when nobody could tell any more.
+async fn reap(mut child: Child, mut killed: mpsc::UnboundedReceiver<()>, end: watch::Sender<bool>) {
+    tokio::select! {
+        _ = child.wait() => {}
+        _ = killed.recv() => {
+            // Fails only if it has ended by itself.
+            let _ = child.kill().await;
+        }
+    }
+    end.send_replace(true);
+}
+
+/// Counts what the guest, or we, reset; each is one more boot.
+async fn count_resets(
+    mut events: broadcast::Receiver<Event>,
+    boots: watch::Sender<u32>,
+    files: NodeFolder,
+    node: String,
+) {
+    let mut last = Duration::ZERO;
+    loop {
+        let event = match events.recv().await {
+            Ok(event) if event.name == "RESET" => event,
+            Ok(_) | Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        let by_guest = event.data.get("guest").and_then(Value::as_bool) == Some(true);
+        // The firmware resets the machine again, at once, to get from a warm start to a cold one.
+        let echo = by_guest && event.at.saturating_sub(last) < FIRMWARE_RESETS;
+        last = event.at;
+        if !echo {
+            boots.send_modify(|boots| *boots += 1);
+            let boot = *boots.borrow();
+            // The log is for reading; the count is what matters.
+            let _ = console::mark(&files.console(), &format!("reset: boot {boot} of {node}"));
+        }
+    }
+}
+
+/// Reads the table of QEMU's `info usernet`, such as
+/// `  TCP[HOST_FORWARD]  12  127.0.0.1 35041  10.0.2.15    22     0     0`.
+fn forwarded_port(table: &str) -> Option<u16> {
+    let line = table.lines().find(|line| line.trim_start().starts_with("TCP[HOST_FORWARD]"))?;
+    line.split_whitespace().nth(3)?.parse().ok().filter(|port| *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_forwarded_port_is_read_from_qemus_table() {
+        let table = "Hub -1 (mgmt):\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n  TCP[HOST_FORWARD]  13       127.0.0.1 40123       10.0.2.15    22     0     0\n";
+        assert_eq!(super::forwarded_port(table), Some(40123));
+        assert_eq!(super::forwarded_port("nothing"), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! The shape of a recipe file after rendering, as serde reads it; nothing here is checked beyond types.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::instance::Readiness;
+use super::vars::VarForm;
+use crate::diagnostic::Located;
+use crate::units::{Size, Span};
+
+/// An image recipe, `images/NAME.yaml`; Tera text that renders to YAML.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecipeFile {
+    /// The image's name; the file is called NAME.yaml.
+    pub name: Located<String>,
+    /// What it stands on: `debian:SUITE`, or the name of another recipe in the same folder.
+    pub from: Located<String>,
+    /// Variables that the recipe and its templates use; read before rendering, so written without templating.
+    #[serde(default)]
+    pub vars: BTreeMap<String, VarForm>,
+    /// Debian packages, `NAME` or `NAME=VERSION`; installed without what they merely recommend.
+    #[serde(default)]
+    pub packages: Vec<Located<String>>,
+    /// Files put into the image.
+    #[serde(default)]
+    pub files: Vec<FileForm>,
+    /// Commands run in the image, one after the other.
+    #[serde(default)]
+    pub run: Vec<StepForm>,
+    /// What the init system starts.
+    #[serde(default)]
+    pub services: ServicesForm,
+    /// Commands that must succeed in the finished image before it is sealed; what they change is thrown away.
+    #[serde(default)]
+    pub test: Vec<Located<String>>,
+    /// Defaults for instances; what is left out comes from the recipe it stands on.
+    #[serde(default)]
+    pub instance: InstanceForm,
+}
+
+/// A file in the image; exactly one of `copy`, `template` and `content`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileForm {
+    /// Absolute path in the image; missing directories are made.
+    pub path: Located<String>,
+    /// A file in the recipe's folder, copied as it is.
+    pub copy: Option<Located<String>>,
+    /// A file under `templates/`, rendered with the recipe's variables.
+    pub template: Option<Located<String>>,
+    /// The text itself.
+    pub content: Option<Located<String>>,
+    /// Permission bits in octal, such as "0644".
+    pub mode: Option<Located<String>>,
+    /// `USER:GROUP`, names or numbers in the image.
+    pub owner: Option<Located<String>>,
+}
+
+/// A command run in the image.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepForm {
+    /// Shown instead of the command.
+    pub name: Option<String>,
+    /// Run with `sh -eu`.
+    pub command: Located<String>,
+    /// Whether the step may reach the network.
+    #[serde(default)]
+    pub network: bool,
+    /// The step fails when it takes longer; 10 minutes if not given.
+    pub timeout: Option<Located<Span>>,
+    /// Environment variables; nothing of the host's environment is passed on.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// Units by name, such as `ssh.service`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServicesForm {
+    pub enable: Vec<Located<String>>,
+    pub disable: Vec<Located<String>>,
+    pub mask: Vec<Located<String>>,
+}
+
+/// Defaults for instances.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InstanceForm {
+    pub memory: Option<Located<Size>>,
+    pub cpus: Option<Located<u8>>,
+    /// Size of the disk, which only takes the room of what is in it.
+    pub disk: Option<Located<Size>>,
+    /// When an instance counts as ready.
+    pub ready: Option<Readiness>,
+    /// TCP ports that the service listens on.
+    pub ports: Option<Vec<Located<u16>>>,
+    /// Files that differ from instance to instance, rendered with `node` and `fleet` in scope.
+    pub files: Vec<InstanceFileForm>,
+}
+
+/// A file rendered for each instance; exactly one of `content` and `template`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceFileForm {
+    /// Absolute path in the instance.
+    pub path: Located<String>,
+    /// Tera text; since the recipe itself is rendered first, it must stand between raw and endraw tags.
+    pub content: Option<Located<String>>,
+    /// A file under `templates/`.
+    pub template: Option<Located<String>>,
+    /// Permission bits in octal, such as "0644".
+    pub mode: Option<Located<String>>,
+}

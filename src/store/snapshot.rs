@@ -1,0 +1,124 @@
+//! Snapshots of whole fleets, kept under a key that says what they are snapshots of.
+//!
+//! They are a cache: whoever finds one damaged discards it and does the slow thing instead. What is in
+//! them is known to the provider that saved them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::workspace::{Workspace, remove_tree};
+use super::{At, Store, StoreError, entries};
+
+/// All snapshots together stay below this; the one that was used least recently goes first.
+const TOTAL_BYTES: u64 = 12 << 30;
+
+impl Store {
+    /// The directory of the snapshot `key`, if there is one; counts as using it.
+    pub fn snapshot(&self, key: &str) -> Option<PathBuf> {
+        let dir = self.snapshot_dir(key);
+        let used = fs::File::open(&dir).ok()?;
+        // Only decides who is removed first.
+        let _ = used.set_modified(SystemTime::now());
+        Some(dir)
+    }
+
+    /// Starts work on the snapshot `key`, waiting for another process that makes the same one.
+    pub fn begin_snapshot(&self, key: &str) -> Result<Workspace, StoreError> {
+        Workspace::begin(&self.tmp(), &format!("snapshot-{key}")).at(&self.tmp())
+    }
+
+    /// Moves `part` of the workspace into place, and removes the oldest snapshots beyond the limit.
+    pub fn publish_snapshot(&self, key: &str, work: Workspace, part: &Path) -> Result<(), StoreError> {
+        let target = self.snapshot_dir(key);
+        work.publish(part, &target).at(&target)?;
+        self.bound_snapshots(TOTAL_BYTES)
+    }
+
+    /// Removes the snapshot `key`; a fleet that runs from it keeps its own links to the files.
+    pub fn discard_snapshot(&self, key: &str) -> Result<(), StoreError> {
+        let dir = self.snapshot_dir(key);
+        let work = Workspace::begin(&self.tmp(), &format!("discard-snapshot-{key}")).at(&dir)?;
+        // Out of sight in one step: a crash never leaves half a snapshot under its key.
+        match fs::rename(&dir, work.dir().join("snapshot")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.at(&dir),
+        }
+    }
+
+    /// Keys of all snapshots.
+    pub fn snapshots(&self) -> Result<Vec<String>, StoreError> {
+        entries(&self.root.join("snapshots"))
+    }
+
+    fn bound_snapshots(&self, limit: u64) -> Result<(), StoreError> {
+        let mut known = Vec::new();
+        for key in self.snapshots()? {
+            let dir = self.snapshot_dir(&key);
+            let mut bytes = 0;
+            for name in entries(&dir)? {
+                bytes += fs::metadata(dir.join(name)).at(&dir)?.len();
+            }
+            known.push((fs::metadata(&dir).and_then(|meta| meta.modified()).at(&dir)?, bytes, key));
+        }
+        known.sort();
+        let mut total: u64 = known.iter().map(|(_, bytes, _)| bytes).sum();
+        // The newest always stays: it was just made.
+        for (_, bytes, key) in known.iter().take(known.len().saturating_sub(1)) {
+            if total <= limit {
+                break;
+            }
+            self.discard_snapshot(key)?;
+            total -= bytes;
+        }
+        Ok(())
+    }
+
+    fn snapshot_dir(&self, key: &str) -> PathBuf {
+        self.root.join("snapshots").join(key)
+    }
+}
+
+/// Removes all snapshots, and says how many there were.
+pub fn discard_all(store: &Store) -> Result<usize, StoreError> {
+    let dir = store.root.join("snapshots");
+    let count = store.snapshots()?.len();
+    remove_tree(&dir).at(&dir)?;
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+
+    fn make(store: &Store, key: &str, bytes: usize) {
+        let work = store.begin_snapshot(key).unwrap();
+        let part = work.dir().join("snapshot");
+        fs::create_dir(&part).unwrap();
+        fs::write(part.join("ram"), vec![1; bytes]).unwrap();
+        store.publish_snapshot(key, work, &part).unwrap();
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&Home::at(dir.path())).unwrap();
+        for key in ["a", "b", "c"] {
+            make(&store, key, 100);
+        }
+        let age = |key: &str, seconds| {
+            let file = fs::File::open(store.snapshot_dir(key)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+        };
+        for (key, seconds) in [("a", 1), ("b", 2), ("c", 3)] {
+            age(key, seconds);
+        }
+        store.snapshot("a").unwrap();
+        store.bound_snapshots(200).unwrap();
+        assert_eq!(store.snapshots().unwrap(), ["a", "c"]);
+        store.discard_snapshot("a").unwrap();
+        assert!(store.snapshot("a").is_none());
+        assert_eq!(discard_all(&store).unwrap(), 1);
+    }
+}
