@@ -28,6 +28,8 @@ use crate::units::Span;
 
 /// Between two readiness probes: a guest that boots has better things to do than to answer.
 const PROBE_EVERY: Duration = Duration::from_millis(400);
+/// For one readiness probe that is a login.
+const LOGIN_TRY: Duration = Duration::from_secs(45);
 /// For a supervisor to end all it owns.
 const DESTROY: Duration = Duration::from_secs(60);
 
@@ -225,7 +227,8 @@ async fn ready(
         Some((probe, _)) => measure(probe, dialer, session).await,
         None => {
             let started = Instant::now();
-            let outcome = session.exec("true", deadline).await;
+            // One try at a time, so that a machine that ends meanwhile is noticed.
+            let outcome = session.exec("true", deadline.min(started + LOGIN_TRY)).await;
             let detail = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
             Measurement {
                 ok: outcome.is_ok_and(|output| output.success()),
