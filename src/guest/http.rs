@@ -89,11 +89,13 @@ pub async fn exchange(
     HttpConnection::new(stream, deadline).await?.exchange(request, deadline).await
 }
 
+type Driver = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+
 /// A connection kept for several requests, one after another.
 pub struct HttpConnection {
     sender: SendRequest<Full<Bytes>>,
     /// Moves the bytes; polled only while a request is under way. `None` once it ended.
-    driver: Option<Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>>,
+    driver: Option<Driver>,
     wrote: Arc<AtomicBool>,
 }
 

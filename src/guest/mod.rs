@@ -4,6 +4,8 @@
 //! out [`Dialer`]s and [`Session`]s; probes and workload clients use them.
 
 pub mod dial;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod http;
 pub mod key;
 pub mod probe;

@@ -92,6 +92,9 @@ impl Board {
             }
         }
         let all = self.nodes.len();
+        if all == 0 {
+            return Some(Err("there is no node to measure".to_owned()));
+        }
         if self.needed.enough(well, all) {
             return Some(Ok(()));
         }
@@ -221,4 +224,83 @@ pub async fn holds(specs: &[SteadyProbe], targets: &[Target]) -> Result<(), Stri
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::guest::fake::{FakeNode, Reply};
+
+    /// Three nodes; the first is well only while `switch` is on, the third never.
+    fn nodes(switch: &Arc<AtomicBool>) -> Vec<Target> {
+        let on = Arc::clone(switch);
+        let first = FakeNode {
+            service: Some(Arc::new(move |_, _| match on.load(Ordering::Relaxed) {
+                true => Reply::Answer(200, String::new()),
+                false => Reply::Answer(500, String::new()),
+            })),
+        };
+        let second = FakeNode { service: Some(Arc::new(|_, _| Reply::Answer(200, String::new()))) };
+        [first, second, FakeNode::default()]
+            .into_iter()
+            .enumerate()
+            .map(|(index, node)| Target {
+                node: format!("etcd-{}", index + 1),
+                role: "etcd".to_owned(),
+                dialer: Arc::new(node.clone()),
+                session: Arc::new(node),
+            })
+            .collect()
+    }
+
+    fn probe(on: Needed) -> SteadyProbe {
+        let probe = serde_json::from_str(r#"{"http":{"port":2379}}"#).unwrap();
+        let name = "answers".to_owned();
+        SteadyProbe { name, probe, every: Span(Duration::from_millis(10)), on, role: None }
+    }
+
+    #[tokio::test]
+    async fn a_round_names_who_is_unwell() {
+        let nodes = nodes(&Arc::new(AtomicBool::new(true)));
+        assert_eq!(holds(&[probe(Needed::Quorum), probe(Needed::Any)], &nodes).await, Ok(()));
+        assert_eq!(
+            holds(&[probe(Needed::Each)], &nodes).await.unwrap_err(),
+            "answers: 2 of 3 nodes well, all 3 needed (etcd-3: connection refused)"
+        );
+        let elsewhere = SteadyProbe { role: Some("web".to_owned()), ..probe(Needed::Any) };
+        assert_eq!(holds(&[elsewhere], &nodes).await.unwrap_err(), "answers: there is no node to measure");
+    }
+
+    #[tokio::test]
+    async fn every_node_is_measured_again_and_again() {
+        let switch = Arc::new(AtomicBool::new(true));
+        let nodes = nodes(&switch);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let stop = CancellationToken::new();
+        let (record, enough) = (Arc::clone(&seen), stop.clone());
+        let record = move |event| {
+            let Event::Probe { node, ok, .. } = event else { return };
+            let mut seen = record.lock().unwrap();
+            seen.push((node, ok));
+            match seen.len() {
+                60 => switch.store(false, Ordering::Relaxed),
+                120 => enough.cancel(),
+                _ => {}
+            }
+        };
+        run_probes(&[probe(Needed::Quorum)], &nodes, Arc::new(record), stop).await;
+        let seen = seen.lock().unwrap();
+        let of = |node: Option<&str>| -> Vec<bool> {
+            seen.iter().filter(|(name, _)| name.as_deref() == node).map(|(_, ok)| *ok).collect()
+        };
+        assert!(of(Some("etcd-2")).iter().all(|ok| *ok));
+        assert!(of(Some("etcd-3")).iter().all(|ok| !*ok));
+        // The service as a whole was well until the first node fell ill.
+        for story in [of(Some("etcd-1")), of(None)] {
+            assert!(story.first() == Some(&true) && story.last() == Some(&false), "{story:?}");
+            assert!(story.is_sorted_by(|a, b| a >= b), "{story:?}");
+        }
+    }
 }

@@ -132,3 +132,43 @@ fn ok_status() -> u16 {
 fn default_timeout() -> Span {
     Span(Duration::from_secs(5))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::guest::fake::{FakeNode, Reply};
+
+    #[tokio::test]
+    async fn each_kind_says_what_was_wrong() {
+        let up = FakeNode { service: Some(Arc::new(|_, _| Reply::Answer(503, "no leader".to_owned()))) };
+        let down = FakeNode::default();
+        for (probe, up_says, down_says) in [
+            (r#"{"http":{"port":2379}}"#, "status 503, expected 200 (`no leader`)", "connection refused"),
+            (r#"{"tcp":{"port":22}}"#, "", "connection refused"),
+            (
+                r#"{"tcp":{"port":22,"banner":"SSH","timeout":"20ms"}}"#,
+                "sent `` and no more, expected `SSH`",
+                "connection refused",
+            ),
+            (r#"{"exec":{"command":"echo well"}}"#, "", ""),
+            (
+                r#"{"exec":{"command":"echo well","contains":"fine"}}"#,
+                "the output is `well`, expected it to contain `fine`",
+                "the output is `well`, expected it to contain `fine`",
+            ),
+            (
+                r#"{"exec":{"command":"fals"}}"#,
+                "exit code 1, expected exit code 0 (`no such command`)",
+                "exit code 1, expected exit code 0 (`no such command`)",
+            ),
+        ] {
+            let spec: ProbeSpec = serde_json::from_str(probe).unwrap();
+            for (node, says) in [(&up, up_says), (&down, down_says)] {
+                let found = measure(&spec, node, node).await;
+                assert_eq!((found.ok, found.detail.as_str()), (says.is_empty(), says), "{probe}");
+            }
+        }
+    }
+}

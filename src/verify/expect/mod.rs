@@ -1,4 +1,26 @@
 //! Expectations: what a scenario says must hold, judged from the journal of the run alone.
+//!
+//! What is measured on the way, under these names in [`Judged::measured`]:
+//!
+//! | expectation | numbers |
+//! |---|---|
+//! | no acknowledged write lost | `acknowledged_writes`, `lost_writes` (the RPO, in writes) |
+//! | linearizable | `registers`, `operations`, `indeterminate`, `violated_registers` |
+//! | availability | `availability` (0 to 1), `operations` or `measurements`, `longest_outage_ms`, `p50_ms`, `p95_ms`, `p99_ms` |
+//! | recovers within | `slowest_recovery_ms` |
+//! | the last two, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT` |
+
+mod availability;
+mod facts;
+mod lost;
+mod order;
+mod recovery;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,6 +29,7 @@ use super::checker::Budget;
 use crate::journal::event::Judged;
 use crate::journal::{Entry, Verdict};
 use crate::units::{Share, Span};
+use facts::Facts;
 
 /// Something that must hold for the run to pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -88,13 +111,54 @@ impl Availability {
 /// Judges every expectation over the journal of one run. Faults, phases, operations and probes are all
 /// taken from `entries`; a checker that crashes leaves its own expectation unknown and the others judged.
 pub fn judge(expectations: &[Expectation], entries: &[Entry], budget: Budget) -> Vec<Judged> {
-    let _ = (entries, budget);
-    let unknown = |expectation: &Expectation| Judged {
-        expectation: expectation.title(),
-        verdict: Verdict::Unknown,
-        message: "not judged".to_owned(),
-        detail: String::new(),
-        measured: Default::default(),
-    };
-    expectations.iter().map(unknown).collect()
+    let facts = Facts::of(entries);
+    expectations
+        .iter()
+        .map(|expectation| {
+            let finding = catch_unwind(AssertUnwindSafe(|| expectation.judge(&facts, budget)));
+            let finding = finding.unwrap_or_else(|_| Finding::new(Verdict::Unknown, "the checker crashed"));
+            Judged {
+                expectation: expectation.title(),
+                verdict: finding.verdict,
+                message: finding.message,
+                detail: finding.detail,
+                measured: finding.measured,
+            }
+        })
+        .collect()
+}
+
+impl Expectation {
+    fn judge(&self, facts: &Facts<'_>, budget: Budget) -> Finding {
+        match self {
+            Expectation::NoAcknowledgedWriteLost => lost::judge(facts),
+            Expectation::Linearizable => order::judge(facts, budget),
+            Expectation::Availability(limits) => availability::judge(limits, facts),
+            Expectation::RecoversWithin(limit) => recovery::judge(*limit, facts),
+        }
+    }
+}
+
+/// What was found about one expectation.
+struct Finding {
+    verdict: Verdict,
+    message: String,
+    detail: String,
+    measured: BTreeMap<String, f64>,
+}
+
+impl Finding {
+    fn new(verdict: Verdict, message: impl Into<String>) -> Self {
+        Finding { verdict, message: message.into(), detail: String::new(), measured: BTreeMap::new() }
+    }
+
+    fn measured(mut self, name: impl Into<String>, number: f64) -> Self {
+        self.measured.insert(name.into(), number);
+        self
+    }
+}
+
+/// `1 write`, `2 writes`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -200,7 +200,11 @@ impl HttpKind {
     pub(super) fn load(spec: &HttpClientSpec, path: &Path, text: &str) -> Result<Self, BadFile> {
         let mut templates = Tera::new();
         templates.register_filter("b64", |value: tera::Value, _: Kwargs, _: &State<'_>| {
-            STANDARD.encode(value.to_string())
+            // A filter is the one place where Tera lets a variable pass that does not exist.
+            match value.is_undefined() {
+                true => Err(tera::Error::message("`b64` was given a variable that does not exist")),
+                false => Ok(STANDARD.encode(value.to_string())),
+            }
         });
         let samples = [RegisterOp::Read, RegisterOp::Write(1), RegisterOp::Cas { expected: 1, value: 2 }];
         for op in samples {
@@ -222,7 +226,12 @@ fn bad_template(path: &Path, text: &str, at: Option<Position>, error: &tera::Err
         tera::ErrorKind::SyntaxError(report) | tera::ErrorKind::RenderingError(report) => {
             format!("template: {} (column {} of the template)", report.message(), report.span().start_col + 1)
         }
-        _ => format!("template: {error}"),
+        _ => {
+            // Some kinds print the template as well; the file's own line is shown anyway.
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            format!("template: {}", line.trim_start_matches("error: "))
+        }
     };
     BadFile::at(path, text, at, message).help(
         "a request has `key` and `node`, a write also `value`, a cas also `expected`; the filter is `b64`",

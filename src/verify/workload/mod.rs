@@ -9,6 +9,9 @@ mod http;
 mod register;
 mod run;
 
+#[cfg(test)]
+mod tests;
+
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::Path;
 use std::sync::Arc;
