@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::fold::ProbeSeries;
+use super::run::ProbeSeries;
 use crate::journal::{OpOutcome, OpRecord};
 
-/// Numbers over every operation of a run; times in microseconds.
+/// Numbers over the operations that began in the chaos phase, the ones that expectations are judged by;
+/// times in microseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Numbers {
     pub ok: usize,
@@ -27,20 +28,31 @@ pub struct Wait {
     pub end_us: u64,
 }
 
-/// How soon after a fault ended every probe was good again.
+/// Something that was tried, and whether it was well: an operation, or a measurement of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attempt {
+    start_us: u64,
+    end_us: u64,
+    ok: bool,
+}
+
+/// How soon after a fault ended the service was back: an operation that began after the end had succeeded,
+/// and so had a measurement of every probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recovery {
-    /// Microseconds; 0 when no probe missed after the end.
+    /// Microseconds.
     After(u64),
-    /// The last measurement of some probe was still bad.
+    /// Something was tried again and again, and never succeeded.
     Never,
-    /// No probe measured after the end.
+    /// Its end is not known, or another fault was at work, or nobody looked.
     NotMeasured,
 }
 
 impl Numbers {
-    pub(super) fn of(ops: &[OpRecord], waits: &[Wait]) -> Self {
+    /// `ops` in order of completion.
+    pub(super) fn of(ops: &[&OpRecord]) -> Self {
+        let waits = waits(ops);
         let count = |outcome| ops.iter().filter(|op| op.outcome == outcome).count();
         let ok = count(OpOutcome::Ok);
         let acknowledged = ops.iter().filter(|op| op.outcome == OpOutcome::Ok);
@@ -71,7 +83,7 @@ pub(super) fn quantile(sorted: &[u64], share: f64) -> Option<u64> {
 
 /// Every stretch between two acknowledgements during which at least one operation was under way; `ops` in
 /// order of completion. Time in which nobody asked does not count, so a slow workload is not an outage.
-pub(super) fn waits(ops: &[OpRecord]) -> Vec<Wait> {
+pub(super) fn waits(ops: &[&OpRecord]) -> Vec<Wait> {
     // For each operation, when the earliest of it and of those that completed later was invoked.
     let mut asked_since: Vec<u64> = ops.iter().map(|op| op.invoked_us).collect();
     let mut earliest = u64::MAX;
@@ -96,28 +108,48 @@ pub(super) fn waits(ops: &[OpRecord]) -> Vec<Wait> {
     waits
 }
 
-/// The longest wait that touches the span; the part of it before `from` does not count.
-pub(super) fn longest_within(waits: &[Wait], from: u64, until: u64) -> Option<u64> {
-    let touching = waits.iter().filter(|wait| wait.end_us >= from && wait.start_us <= until);
-    touching.map(|wait| wait.end_us - wait.start_us.max(from)).max()
+/// The longest wait that met the span.
+pub(super) fn longest_met(waits: &[Wait], from: u64, until: u64) -> Option<u64> {
+    let met = waits.iter().filter(|wait| wait.end_us >= from && wait.start_us <= until);
+    met.map(|wait| wait.end_us - wait.start_us).max()
 }
 
-/// When, after `end`, every probe was good for the first time since its last miss that began the stretch
-/// after `end`: the slowest probe decides.
-pub(super) fn recovery(probes: &[ProbeSeries], end: u64) -> Recovery {
+/// What shows whether the service is back: the operations, and each probe. Where a probe is measured as a
+/// whole, its single nodes do not count: the service may well be back while a node is not.
+pub(super) fn signs(ops: &[OpRecord], probes: &[ProbeSeries]) -> Vec<Vec<Attempt>> {
+    let whole = |probe: &str| probes.iter().any(|other| other.probe == probe && other.node.is_none());
+    let counted = probes.iter().filter(|series| series.node.is_none() || !whole(&series.probe));
+    let mut signs: Vec<Vec<Attempt>> = counted
+        .map(|series| {
+            let attempt = |sample: &super::run::ProbeSample| Attempt {
+                start_us: sample.at_us.saturating_sub(sample.latency_us),
+                end_us: sample.at_us,
+                ok: sample.ok,
+            };
+            series.samples.iter().map(attempt).collect()
+        })
+        .collect();
+    if !ops.is_empty() {
+        let attempt = |op: &OpRecord| Attempt {
+            start_us: op.invoked_us,
+            end_us: op.completed_us,
+            ok: op.outcome == OpOutcome::Ok,
+        };
+        signs.push(ops.iter().map(attempt).collect());
+    }
+    signs
+}
+
+/// `healed`: the end of the fault; `next`: when the next one was injected. The slowest sign decides.
+pub(super) fn recovery(signs: &[Vec<Attempt>], healed: u64, next: Option<u64>) -> Recovery {
     let mut slowest = None;
-    for series in probes {
-        let mut after = series.samples.iter().filter(|sample| sample.at_us >= end).peekable();
-        if after.peek().is_none() {
-            continue;
-        }
-        let missed = after.peek().is_some_and(|first| !first.ok);
-        match after.find(|sample| sample.ok) {
-            Some(good) => {
-                let took = if missed { good.at_us - end } else { 0 };
-                slowest = slowest.max(Some(took));
-            }
-            None => return Recovery::Never,
+    for attempts in signs {
+        let since = || attempts.iter().filter(|attempt| attempt.start_us >= healed);
+        let back = since().filter(|attempt| attempt.ok).map(|attempt| attempt.end_us).min();
+        match back {
+            Some(back) if next.is_none_or(|next| back <= next) => slowest = slowest.max(Some(back - healed)),
+            None if next.is_none() && since().next().is_some() => return Recovery::Never,
+            _ => return Recovery::NotMeasured,
         }
     }
     slowest.map_or(Recovery::NotMeasured, Recovery::After)
@@ -126,7 +158,7 @@ pub(super) fn recovery(probes: &[ProbeSeries], end: u64) -> Recovery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fold::ProbeSample;
+    use crate::report::run::ProbeSample;
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -162,40 +194,51 @@ mod tests {
             // Nobody asked from 500 to 900.
             op(900, 910, Ok),
         ];
+        let ops: Vec<&OpRecord> = ops.iter().collect();
         assert_eq!(waits(&ops), [wait(0, 10), wait(20, 500), wait(900, 910)]);
-        assert_eq!(Numbers::of(&ops, &waits(&ops)).longest_outage_us, Some(480));
-        // A fault from 100 to 200 is answerable for the part after its injection.
-        assert_eq!(longest_within(&waits(&ops), 100, 200), Some(400));
-        assert_eq!(longest_within(&waits(&ops), 600, 700), None);
+        assert_eq!(Numbers::of(&ops).longest_outage_us, Some(480));
+        assert_eq!(longest_met(&waits(&ops), 100, 200), Some(480));
+        assert_eq!(longest_met(&waits(&ops), 600, 700), None);
     }
 
     #[test]
     fn a_service_that_never_comes_back_is_down_to_the_end() {
         let ops = [op(0, 10, OpOutcome::Ok), op(20, 5_020, OpOutcome::Indeterminate)];
-        assert_eq!(waits(&ops).last(), Some(&wait(20, 5_020)));
+        assert_eq!(waits(&ops.iter().collect::<Vec<_>>()).last(), Some(&wait(20, 5_020)));
+    }
+
+    fn series(node: Option<&str>, samples: &[(u64, bool)]) -> ProbeSeries {
+        let sample = |(at_us, ok): &(u64, bool)| ProbeSample {
+            at_us: *at_us,
+            ok: *ok,
+            latency_us: 1,
+            detail: String::new(),
+        };
+        ProbeSeries {
+            probe: "p".into(),
+            node: node.map(str::to_owned),
+            samples: samples.iter().map(sample).collect(),
+        }
     }
 
     #[test]
-    fn recovery_is_decided_by_the_slowest_probe() {
-        let series = |samples: &[(u64, bool)]| ProbeSeries {
-            probe: "p".into(),
-            node: None,
-            samples: samples
-                .iter()
-                .map(|(at_us, ok)| ProbeSample {
-                    at_us: *at_us,
-                    ok: *ok,
-                    latency_us: 1,
-                    detail: String::new(),
-                })
-                .collect(),
-        };
-        let quick = series(&[(90, false), (110, true)]);
-        let slow = series(&[(105, false), (150, false), (180, true)]);
-        assert_eq!(recovery(std::slice::from_ref(&quick), 100), Recovery::After(0));
-        assert_eq!(recovery(&[quick.clone(), slow.clone()], 100), Recovery::After(80));
-        assert_eq!(recovery(&[quick, series(&[(120, false)])], 100), Recovery::Never);
-        assert_eq!(recovery(&[slow], 1_000), Recovery::NotMeasured);
+    fn recovery_is_decided_by_the_slowest_sign() {
+        let quick = [op(101, 110, OpOutcome::Ok)];
+        let slow = series(None, &[(105, false), (150, false), (180, true)]);
+        let signs = |probes: &[ProbeSeries]| signs(&quick, probes);
+        assert_eq!(recovery(&signs(&[]), 100, None), Recovery::After(10));
+        assert_eq!(recovery(&signs(std::slice::from_ref(&slow)), 100, None), Recovery::After(80));
+        assert_eq!(recovery(&signs(&[series(None, &[(120, false)])]), 100, None), Recovery::Never);
+        // The next fault came first: nobody knows when it would have been back.
+        assert_eq!(recovery(&signs(&[slow]), 100, Some(170)), Recovery::NotMeasured);
+        assert_eq!(recovery(&[], 100, None), Recovery::NotMeasured);
+    }
+
+    #[test]
+    fn a_service_can_be_back_while_a_node_is_not() {
+        let probes = [series(None, &[(120, true)]), series(Some("n"), &[(120, false), (130, false)])];
+        assert_eq!(recovery(&signs(&[], &probes), 100, None), Recovery::After(20));
+        assert_eq!(recovery(&signs(&[], &probes[1..]), 100, None), Recovery::Never);
     }
 
     proptest! {
@@ -210,7 +253,7 @@ mod tests {
             };
             let mut ops: Vec<_> = raw.iter().map(|(at, took, o)| op(*at, at + took, outcome(*o))).collect();
             ops.sort_by_key(|op| op.completed_us);
-            let waits = waits(&ops);
+            let waits = waits(&ops.iter().collect::<Vec<_>>());
             prop_assert!(waits.windows(2).all(|pair| pair[0].end_us <= pair[1].start_us));
             let first = ops.iter().map(|op| op.invoked_us).min().unwrap();
             let last = ops.last().unwrap().completed_us;

@@ -1,7 +1,7 @@
 //! What several reports say in the same words.
 
-use super::fold::{Evidence, FaultRun, FaultState, Run};
 use super::numbers::Recovery;
+use super::run::{Evidence, FaultRun, FaultState, Run};
 use super::words;
 use crate::journal::Verdict;
 
@@ -60,15 +60,14 @@ pub(super) fn evidence(fault: &FaultRun) -> Vec<String> {
     told
 }
 
-/// [`evidence`], and what clients and probes felt of the fault.
+/// [`evidence`], and what clients and probes noticed of the fault.
 pub(super) fn consequences(fault: &FaultRun) -> Vec<String> {
     let mut told = evidence(fault);
     if matches!(fault.state, FaultState::Healed | FaultState::NotHealed) {
-        let outage = fault.outage_us.map(|us| format!("clients waited at most {} (RTO)", words::span(us)));
+        let outage = fault.outage_us.map(|us| format!("clients waited at most {}", words::span(us)));
         let recovery = match fault.recovery {
-            Recovery::After(0) => Some("all probes good from its end on".to_owned()),
-            Recovery::After(us) => Some(format!("all probes good again {} after its end", words::span(us))),
-            Recovery::Never => Some("not every probe was good again before the end of the run".to_owned()),
+            Recovery::After(us) => Some(format!("back {} after its end (RTO)", words::span(us))),
+            Recovery::Never => Some("not back before the end of the run".to_owned()),
             Recovery::NotMeasured => None,
         };
         let both: Vec<String> = outage.into_iter().chain(recovery).collect();
@@ -79,7 +78,7 @@ pub(super) fn consequences(fault: &FaultRun) -> Vec<String> {
     told
 }
 
-/// The numbers over all operations.
+/// The numbers over all operations of the chaos phase.
 pub(super) fn service(run: &Run) -> Vec<String> {
     let numbers = &run.numbers;
     let mut lines = vec![format!(
@@ -92,7 +91,7 @@ pub(super) fn service(run: &Run) -> Vec<String> {
     )];
     let mut times = Vec::new();
     if let Some(us) = numbers.longest_outage_us {
-        times.push(format!("longest time without an acknowledgement {}", words::span(us)));
+        times.push(format!("longest outage {}", words::span(us)));
     }
     if let (Some(p50), Some(p99)) = (numbers.p50_us, numbers.p99_us) {
         times.push(format!("latency p50 {}, p99 {}", words::span(p50), words::span(p99)));

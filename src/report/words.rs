@@ -1,5 +1,7 @@
 //! How reports spell times, counts and shares, and how they make outside text safe to show.
 
+use serde_json::Value;
+
 use crate::journal::Phase;
 
 /// Texts from outside longer than this are cut: a report is to be read, the journal has the rest.
@@ -15,7 +17,7 @@ pub(super) fn span(us: u64) -> String {
         us if us < 9_995_000 => format!("{:.2} s", us as f64 / 1e6),
         us if us < 119_950_000 => format!("{:.1} s", us as f64 / 1e6),
         us => {
-            let seconds = (us + 500_000) / 1_000_000;
+            let seconds = us.saturating_add(500_000) / 1_000_000;
             format!("{} min {:02} s", seconds / 60, seconds % 60)
         }
     }
@@ -64,6 +66,24 @@ pub(super) fn number(value: f64) -> String {
 /// The first 12 digits of an image id.
 pub(super) fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
+}
+
+/// A value without the quotes that a person does not need: `shape: isolate, target: (one: etcd)`.
+pub(super) fn plain(value: &Value) -> String {
+    let inner = |value: &Value| match value {
+        Value::Object(_) => format!("({})", plain(value)),
+        value => plain(value),
+    };
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(inner).collect::<Vec<_>>().join(", "),
+        Value::Object(members) => {
+            let member = |(key, value)| format!("{key}: {}", inner(value));
+            members.iter().map(member).collect::<Vec<_>>().join(", ")
+        }
+        value => value.to_string(),
+    }
 }
 
 pub(super) fn phase(phase: Phase) -> &'static str {
@@ -124,6 +144,12 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([1.0, 0.99999, 0.936, 0.07, 0.0].map(percent), ["100%", "99.99%", "93.6%", "7%", "0%"]);
         assert_eq!([0.0, 1_600.0, 0.9361].map(number), ["0", "1600", "0.936"]);
+    }
+
+    #[test]
+    fn parameters_read_like_a_scenario() {
+        let params = serde_json::json!({"target": {"leader": "etcd"}, "by": [1, 2], "unflushed": null});
+        assert_eq!(plain(&params), "by: 1, 2, target: (leader: etcd), unflushed: ");
     }
 
     #[test]

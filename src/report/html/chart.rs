@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::super::fold::{FaultState, ProbeSeries, Run};
+use super::super::run::{FaultState, ProbeSeries, Run};
 use super::super::{numbers, sentences, words};
 use super::scale::{Log, Time, round_up};
 use crate::journal::{OpOutcome, OpRecord, Phase};
@@ -35,6 +35,8 @@ pub(super) struct Chart {
     bottom: f64,
     phases: Vec<Band>,
     faults: Vec<Lane>,
+    /// Whether some fault is drawn as one that left no proof or was not undone.
+    doubtful: bool,
     latency: Option<Latency>,
     rate: Option<RateRow>,
     probes: Vec<ProbeRow>,
@@ -134,6 +136,7 @@ impl Chart {
             top,
             bottom: bottom + 6.0,
             phases: phases(run, &time),
+            doubtful: faults.iter().any(|lane| !lane.class.is_empty()),
             faults,
             latency,
             rate,
@@ -210,7 +213,7 @@ fn lanes(run: &Run, time: &Time, top: f64) -> (Vec<Lane>, f64) {
 
 /// A label must fit left of the plots.
 fn shorten(text: &str) -> String {
-    const MOST: usize = 25;
+    const MOST: usize = 24;
     let text = words::line(text);
     match text.char_indices().nth(MOST) {
         Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()),
@@ -415,8 +418,8 @@ mod tests {
         assert!((chart.faults[0].x - x(48.0)).abs() < 0.1);
         assert!((chart.faults[0].x + chart.faults[0].width - x(60.0)).abs() < 0.2);
         assert_eq!(chart.faults.len(), 3, "a skipped fault has no place in time");
-        assert_eq!(chart.probes.len(), 3);
-        assert_eq!(chart.probes[0].head.as_deref(), Some("cluster answers"));
+        assert_eq!(chart.probes.len(), 4, "the probe as a whole, and each node");
+        assert_eq!(chart.probes[0].label, "cluster answers");
     }
 
     #[test]

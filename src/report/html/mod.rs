@@ -8,9 +8,10 @@ use std::path::Path;
 use serde::Serialize;
 use tera::{Context, Tera};
 
-use super::fold::{FaultRun, FaultState, Run};
 use super::numbers::Recovery;
+use super::run::{FaultRun, FaultState, Run};
 use super::{sentences, words};
+use crate::journal::event::Judged;
 use crate::journal::{OpOutcome, Verdict};
 
 mod chart;
@@ -73,7 +74,7 @@ struct FaultView {
     mark: &'static str,
     name: String,
     params: String,
-    targets: String,
+    targets: Vec<String>,
     times: String,
     lasted: String,
     outage: String,
@@ -169,7 +170,7 @@ fn tiles(run: &Run) -> Vec<Tile> {
         Tile {
             name: "Longest outage",
             value: span(numbers.longest_outage_us),
-            note: "clients waiting, none answered".to_owned(),
+            note: "clients asked, none answered".to_owned(),
         },
         Tile {
             name: "Slowest recovery",
@@ -178,7 +179,7 @@ fn tiles(run: &Run) -> Vec<Tile> {
                 Some(Err(())) => "never".to_owned(),
                 None => "–".to_owned(),
             },
-            note: "from a fault's end to all probes good".to_owned(),
+            note: "from a fault's end until back".to_owned(),
         },
         Tile {
             name: "Latency",
@@ -188,7 +189,7 @@ fn tiles(run: &Run) -> Vec<Tile> {
     ]
 }
 
-fn expectation(run: &Run, expectation: &super::fold::Expectation) -> ExpectationView {
+fn expectation(run: &Run, expectation: &super::run::Expectation) -> ExpectationView {
     let verdict = expectation.verdict();
     let judged = expectation.judged.as_ref();
     ExpectationView {
@@ -200,16 +201,23 @@ fn expectation(run: &Run, expectation: &super::fold::Expectation) -> Expectation
             None => words::line(&format!("never judged: {}", run.reason)),
         },
         detail: judged.map_or_else(String::new, |judged| words::clean(&judged.detail)),
-        measured: judged
-            .iter()
-            .flat_map(|judged| &judged.measured)
-            .map(|(name, value)| Fact {
-                name: words::line(name).replace('_', " "),
-                value: words::number(*value),
-                title: String::new(),
-            })
-            .collect(),
+        measured: judged.map_or_else(Vec::new, |judged| measured(run, judged)),
     }
+}
+
+/// Without the numbers for single faults, which stand in the table of faults.
+fn measured(run: &Run, judged: &Judged) -> Vec<Fact> {
+    let of_fault = |name: &str| run.faults.iter().any(|fault| name.ends_with(&format!(".{}", fault.id)));
+    let whole = judged.measured.iter().filter(|(name, _)| !of_fault(name));
+    let fact = |(name, value): (&String, &f64)| {
+        let (name, value) = match name.strip_suffix("_ms") {
+            Some(name) => (name, words::span((value * 1e3).round() as u64)),
+            None if name == "availability" => (name.as_str(), words::percent(*value)),
+            None => (name.as_str(), words::number(*value)),
+        };
+        Fact { name: words::line(name).replace('_', " "), value, title: String::new() }
+    };
+    whole.map(fact).collect()
 }
 
 fn fault(fault: &FaultRun) -> FaultView {
@@ -222,18 +230,16 @@ fn fault(fault: &FaultRun) -> FaultView {
     let ended = fault.healed.as_ref().map(|healed| healed.at_us);
     let lasted = fault.injected_us.zip(ended).map(|(from, to)| words::span(to.saturating_sub(from)));
     let effective = matches!(fault.state, FaultState::Healed | FaultState::NotHealed);
-    let params = if fault.params.is_null() { String::new() } else { fault.params.to_string() };
     FaultView {
         state,
         mark,
         name: words::line(&fault.title()),
-        params: words::line(&params),
-        targets: words::line(&fault.targets.join(", ")),
+        params: words::line(&words::plain(&fault.params)),
+        targets: fault.targets.iter().map(|target| words::line(target)).collect(),
         times: fault.injected_us.map(words::at).unwrap_or_default(),
         lasted: lasted.unwrap_or_default(),
         outage: fault.outage_us.filter(|_| effective).map(words::span).unwrap_or_default(),
         recovery: match fault.recovery {
-            Recovery::After(0) if effective => "at once".to_owned(),
             Recovery::After(us) if effective => words::span(us),
             Recovery::Never if effective => "never".to_owned(),
             _ => String::new(),

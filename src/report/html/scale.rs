@@ -100,11 +100,11 @@ fn round_span(us: u64) -> String {
     }
 }
 
-/// The least of 1, 2, 5, 10, 20, ... that is not below `value`.
+/// The least of 1, 2, 3, 4, 5, 6, 8, 10, 20, ... that is not below `value`.
 pub(super) fn round_up(value: f64) -> f64 {
     let mut unit = 1.0;
     loop {
-        for digit in [1.0, 2.0, 5.0] {
+        for digit in [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0] {
             if digit * unit >= value || unit > 1e15 {
                 return digit * unit;
             }
@@ -132,7 +132,7 @@ mod tests {
             labels.join(" | "),
             "2 ms | 5 ms | 10 ms | 20 ms | 50 ms | 100 ms | 200 ms | 500 ms | 1 s"
         );
-        assert_eq!([0.0, 1.0, 1.1, 23.0, 50.0].map(round_up), [1.0, 1.0, 2.0, 50.0, 50.0]);
+        assert_eq!([0.0, 1.0, 1.1, 23.0, 70.0].map(round_up), [1.0, 1.0, 2.0, 30.0, 80.0]);
     }
 
     proptest! {
