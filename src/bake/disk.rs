@@ -18,6 +18,7 @@ use super::error::{At, BakeError};
 use super::layer::execute;
 use super::process::{self, command};
 use super::sandbox::{EPOCH, Stack};
+use crate::store::Image;
 use crate::units::Size;
 
 const MIB: u64 = 1 << 20;
@@ -89,13 +90,23 @@ impl Disk<'_> {
         process::fresh_log(log).at(log)?;
         let kernel = self.seal.join("boot/vmlinuz");
         let own_kernel = part.join("vmlinuz");
-        link_or_copy(&kernel, &own_kernel).at(&own_kernel)?;
+        // Two names for one file: what is in the store never changes.
+        fs::hard_link(&kernel, &own_kernel).at(&own_kernel)?;
         let disk = part.join("disk.raw");
         File::create_new(&disk).and_then(|file| file.set_len(self.size.0)).at(&disk)?;
         self.root(work, lower, log)?;
         self.esp(&disk, work, log)?;
         self.table(&disk)?;
         Ok(fs::metadata(&disk).at(&disk)?.blocks() * 512)
+    }
+
+    /// Like [`Disk::make`], from an image that has the same disk already.
+    pub(super) fn link(&self, twin: &Image, part: &Path) -> Result<u64, BakeError> {
+        for (from, name) in [(twin.disk(), "disk.raw"), (twin.kernel(), "vmlinuz")] {
+            let to = part.join(name);
+            fs::hard_link(&from, &to).at(&to)?;
+        }
+        Ok(twin.manifest.stored_bytes)
     }
 
     fn root(&self, work: &Path, lower: &[PathBuf], log: &Path) -> Result<(), BakeError> {
@@ -129,8 +140,7 @@ impl Disk<'_> {
         fs::write(&loader, "timeout 0\neditor no\n").at(&loader)?;
         let entry = work.join("entry.conf");
         let options = format!("{} console=tty0 console=ttyS0", self.names.kernel_cmdline());
-        fs::write(&entry, format!("title {}\nlinux /vmlinuz\noptions {options}\n", self.recipe))
-            .at(&entry)?;
+        fs::write(&entry, format!("title Linux\nlinux /vmlinuz\noptions {options}\n")).at(&entry)?;
         let target = {
             let mut target = disk.as_os_str().to_owned();
             target.push(format!("@@{ESP_START}"));
@@ -192,14 +202,6 @@ impl Disk<'_> {
 
     fn execute(&self, command: &mut std::process::Command, log: &Path) -> Result<(), BakeError> {
         execute(command, log, LIMIT, self.recipe, "disk")
-    }
-}
-
-/// Two names for one file where possible: what is in the store never changes.
-pub(super) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(_) => fs::copy(from, to).map(drop),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::error::{At, BakeError};
 use super::process::{self, Ended, proxies};
-use super::sandbox::{Access, EPOCH, Stack, namespaced};
+use super::sandbox::{Access, EPOCH, Stack};
 use super::seal;
 use crate::home::{Home, Lock, create_private_dir};
 use crate::recipe::plan::Source;
@@ -35,15 +35,16 @@ const BASE_OPTIONS: [&str; 13] = [
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     // Licences stay.
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-    // Downloaded packages come from the cache and go there, as links: see the manual on both skips.
+    // Downloaded packages are copied from the cache, and new ones linked to it from where the layer comes to
+    // be: see the manual on both skips.
     "--skip=download/empty,essential/unlink",
     "--setup-hook=mkdir -p \"$1\"/var/cache/apt/archives/partial && \
-     find \"$OVENPROOF_DEBS\" -name '*.deb' -exec cp --link -t \"$1\"/var/cache/apt/archives {} +",
-    "--customize-hook=find \"$1\"/var/cache/apt/archives -name '*.deb' \
+     find \"$OVENPROOF_DEBS\" -maxdepth 1 -name '*.deb' -exec cp -t \"$1\"/var/cache/apt/archives {} +",
+    "--customize-hook=find \"$OVENPROOF_TREE\"/var/cache/apt/archives -maxdepth 1 -name '*.deb' \
      -exec cp --link --no-clobber -t \"$OVENPROOF_DEBS\" {} +",
     // The host's name servers and name must not end up in an image.
     "--customize-hook=ln -sf ../run/systemd/resolve/stub-resolv.conf \"$1\"/etc/resolv.conf; \
-     echo localhost > \"$1\"/etc/hostname",
+     echo localhost > \"$1\"/etc/hostname; chmod 644 \"$1\"/etc/hostname",
 ];
 
 /// No service may start while packages are installed.
@@ -51,7 +52,11 @@ const INSTALL: &str = r#"
 trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
-apt() { apt-get -q -y -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 "$@"; }
+# No binary caches of the lists: they are ten times what is installed, and gone when the image is sealed.
+apt() {
+    apt-get -q -y -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 \
+        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@"
+}
 apt update
 apt -o APT::Keep-Downloaded-Packages=true -o Dpkg::Options::=--force-unsafe-io \
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install "$@"
@@ -118,14 +123,15 @@ impl<'a> Oven<'a> {
 
     fn base(&self, suite: &str) -> Result<(), BakeError> {
         let debs = self.apt_cache("archives")?;
-        let mut command = namespaced(self.stack.work);
+        let mut command = self.stack.writable(TREE)?;
         for (name, value) in proxies() {
             command.env(name, value);
         }
         // What it writes aside goes where the next sweep finds it.
-        command.env("TMPDIR", self.stack.work).env("OVENPROOF_DEBS", debs).env("SOURCE_DATE_EPOCH", EPOCH);
+        command.env("TMPDIR", self.stack.work).env("SOURCE_DATE_EPOCH", EPOCH);
+        command.env("OVENPROOF_DEBS", debs).env("OVENPROOF_TREE", self.stack.work.join(TREE));
         command.args(["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]);
-        command.args(BASE_OPTIONS).args([suite, TREE]);
+        command.args(BASE_OPTIONS).args([suite, "merged"]);
         self.execute(&mut command, PATIENCE)
     }
 
@@ -180,10 +186,11 @@ impl<'a> Oven<'a> {
 
     /// Runs a test in the finished image; what it changes is thrown away.
     fn test(&self, command: &str) -> Result<(), BakeError> {
-        self.note(&format!("test: {command}"))?;
+        let title = command.trim().lines().next().unwrap_or_default();
+        self.note(&format!("test: {title}"))?;
         let limit = Duration::from_secs(300);
         let mut run = self.stack.sandboxed("scratch", &Access::default(), &["sh", "-eu", "-c", command])?;
-        self.execute_as(&mut run, limit, &format!("test `{}`", command.trim()))
+        self.execute_as(&mut run, limit, &format!("test `{title}`"))
     }
 
     /// Runs `argv` on the stack with changes going to `upper`.

@@ -71,7 +71,7 @@ pub fn bake(
     for (index, layer) in plan.layers.iter().enumerate() {
         let about = layer.work.about();
         let note = LayerNote { kind: layer.work.kind(), recipe: &layer.recipe, about: &about };
-        let outcome = ensure_layer(plan, layer, &trees, store, home, &mut |()| progress.started(&note))?;
+        let outcome = ensure_layer(plan, layer, &trees, store, home, &mut || progress.started(&note))?;
         let took = match outcome {
             Outcome::Reused => 0,
             Outcome::Made(took) => millis(took),
@@ -105,7 +105,7 @@ fn ensure_layer(
     trees: &[PathBuf],
     store: &Store,
     home: &Home,
-    started: &mut dyn FnMut(()),
+    started: &mut dyn FnMut(),
 ) -> Result<Outcome, BakeError> {
     let id = layer.id.as_str();
     if store.has_layer(id) {
@@ -116,7 +116,7 @@ fn ensure_layer(
     if store.has_layer(id) {
         return Ok(Outcome::Reused);
     }
-    started(());
+    started();
     let begun = Instant::now();
     let oven = Oven::prepare(plan, layer, work.dir(), trees, home)?;
     let packages = oven.make()?;
@@ -159,8 +159,11 @@ fn make_image(
     fs::create_dir(&part).at(&part)?;
     let names = disk::Names::of(seal.id.as_str());
     let log = layer::log_path(home, &plan.name, "disk", id.as_str());
-    let made = disk::Disk { size: plan.instance.disk, names: &names, seal: &seal_dir, recipe: &plan.name };
-    let stored_bytes = made.make(work.dir(), trees, &part, &log)?;
+    let disk = disk::Disk { size: plan.instance.disk, names: &names, seal: &seal_dir, recipe: &plan.name };
+    let stored_bytes = match twin(plan, store)? {
+        Some(twin) => disk.link(&twin, &part)?,
+        None => disk.make(work.dir(), trees, &part, &log)?,
+    };
     let mut timings_ms = timings_ms;
     timings_ms.insert("disk".to_owned(), millis(begun.elapsed()));
     let manifest = Manifest {
@@ -179,6 +182,15 @@ fn make_image(
     let text = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from).at(&path)?;
     fs::write(&path, text).at(&path)?;
     Ok(store.publish_image(id, work, &part)?)
+}
+
+/// An image with the same disk, which differs only in its name or in what it says of instances.
+fn twin(plan: &Plan, store: &Store) -> Result<Option<Image>, StoreError> {
+    let seal = plan.layers.last().map(|layer| layer.id.as_str());
+    Ok(store.list()?.into_iter().find(|image| {
+        let manifest = &image.manifest;
+        manifest.layers.last().map(String::as_str) == seal && manifest.disk_bytes == plan.instance.disk.0
+    }))
 }
 
 /// Programs that a bake runs on the host, with the Debian package of each.

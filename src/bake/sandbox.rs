@@ -15,10 +15,11 @@ use std::process::Command;
 use super::error::{At, BakeError};
 use super::process::{command, proxies};
 use crate::home::create_private_dir;
+use crate::store::workspace::remove_tree;
 
 /// What root in the sandbox may do: install files for any user and switch to any user; not mount, not
 /// configure the network or the kernel, not reach into other processes.
-const CAPABILITIES: [&str; 11] = [
+const CAPABILITIES: [&str; 12] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",
@@ -26,6 +27,8 @@ const CAPABILITIES: [&str; 11] = [
     "CAP_FSETID",
     "CAP_KILL",
     "CAP_MKNOD",
+    // In a network of its own, if the step has none.
+    "CAP_NET_BIND_SERVICE",
     "CAP_SETFCAP",
     "CAP_SETGID",
     "CAP_SETUID",
@@ -57,7 +60,7 @@ pub(super) struct Access<'a> {
 }
 
 /// A program in own mount and process namespaces, started in `dir`.
-pub(super) fn namespaced(dir: &Path) -> Command {
+fn namespaced(dir: &Path) -> Command {
     let mut unshare = command("unshare");
     unshare.current_dir(dir).args(["--mount", "--propagation", "private"]);
     unshare.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]);
@@ -67,10 +70,32 @@ pub(super) fn namespaced(dir: &Path) -> Command {
 impl Stack<'_> {
     /// A host program that sees the stack, read-only, as `merged` in its working directory.
     pub(super) fn read_only(&self) -> Result<Command, BakeError> {
-        // One layer alone cannot be mounted without an upper one; the root's own mode comes from the top.
+        // One layer alone cannot be mounted without an upper one; what comes from an empty one is nothing.
         self.dir("none", 0o755)?;
         let options = format!("ro,lowerdir={}:none", self.links()?);
-        Ok(self.mounted(&options))
+        self.mounted(&options)
+    }
+
+    /// A host program that sees the stack as `merged` in its working directory; what it changes there lands
+    /// in `upper`, a directory of the workspace.
+    pub(super) fn writable(&self, upper: &str) -> Result<Command, BakeError> {
+        self.dir(upper, 0o755)?;
+        self.dir("none", 0o755)?;
+        let scratch = format!("{upper}.work").replace('/', "-");
+        // Plain copies only, so that a layer's tree means the same wherever it is stacked. `volatile` leaves
+        // out syncing, on which installing packages spends most of its time: a layer counts only after it was
+        // synced as a whole. The kernel refuses to mount twice on the scratch directory of a volatile mount,
+        // as it cannot know that nothing crashed in between.
+        remove_tree(&self.work.join(&scratch)).at(self.work)?;
+        self.dir(&scratch, 0o700)?;
+        let lower = match self.lower {
+            [] => "none".to_owned(),
+            _ => self.links()?,
+        };
+        let options = format!(
+            "lowerdir={lower},upperdir={upper},workdir={scratch},redirect_dir=off,metacopy=off,index=off,volatile"
+        );
+        self.mounted(&options)
     }
 
     /// `argv` inside the sandbox; what it changes lands in `upper`, a directory of the workspace.
@@ -80,16 +105,7 @@ impl Stack<'_> {
         access: &Access<'_>,
         argv: &[&str],
     ) -> Result<Command, BakeError> {
-        self.dir(upper, 0o755)?;
-        let scratch = format!("{upper}.work").replace('/', "-");
-        self.dir(&scratch, 0o700)?;
-        // Plain copies only, so that a layer's tree means the same wherever it is stacked. `volatile` leaves
-        // out syncing: a layer counts only after it was synced as a whole.
-        let options = format!(
-            "lowerdir={},upperdir={upper},workdir={scratch},redirect_dir=off,metacopy=off,index=off,volatile",
-            self.links()?
-        );
-        let mut command = self.mounted(&options);
+        let mut command = self.writable(upper)?;
         command.args(["bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
         command.args(["--hostname", "oven", "--clearenv", "--cap-drop", "ALL"]);
         for capability in CAPABILITIES {
@@ -130,16 +146,16 @@ impl Stack<'_> {
         Ok(command)
     }
 
-    fn mounted(&self, options: &str) -> Command {
+    fn mounted(&self, options: &str) -> Result<Command, BakeError> {
+        self.dir("merged", 0o755)?;
         let mut command = namespaced(self.work);
         command.args(["sh", "-c", MOUNT, "mount", options]);
-        command
+        Ok(command)
     }
 
     /// The lower layers, top first, by short names: mount options are limited to one page, and a path with a
     /// comma or a colon could not be named there at all.
     fn links(&self) -> Result<String, BakeError> {
-        self.dir("merged", 0o755)?;
         let links = self.work.join("l");
         create_private_dir(&links).at(&links)?;
         let mut names = Vec::new();
@@ -157,5 +173,60 @@ impl Stack<'_> {
         let path = self.work.join(name);
         create_private_dir(&path).at(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).at(&path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::process::{self, Ended};
+    use super::*;
+
+    /// Runs a script on a stack whose one layer is this very system; gives how it ended, what it printed, and
+    /// the folder in which it changed things. `None` where stacks cannot be mounted.
+    fn on_this_system(script: &str, limit: Duration) -> Option<(Ended, String, tempfile::TempDir)> {
+        if !crate::bake::missing_tools().is_empty() || !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let work = tempfile::tempdir().unwrap();
+        let stack = Stack { work: work.path(), lower: &[PathBuf::from("/")] };
+        let mut command = stack.sandboxed("upper", &Access::default(), &["sh", "-c", script]).unwrap();
+        let log = work.path().join("log");
+        let ended = process::run(&mut command, &log, limit).unwrap();
+        Some((ended, process::tail(&log), work))
+    }
+
+    #[test]
+    fn a_step_changes_its_layer_alone_and_has_no_network() {
+        let script = "echo new > /srv/new; rm -f /etc/hostname; cut -d: -f1 /proc/net/dev | tail -n +3; \
+                      test -e /run/* || echo no run; mount -t tmpfs none /srv 2> /dev/null || echo no mount";
+        let Some((ended, printed, work)) = on_this_system(script, Duration::from_secs(60)) else { return };
+        assert!(matches!(ended, Ended::Well), "{ended:?} {printed}");
+        let lines: Vec<&str> = printed.lines().map(str::trim).collect();
+        assert_eq!(lines, ["lo", "no run", "no mount"]);
+        assert!(work.path().join("upper/srv/new").is_file());
+        assert!(!Path::new("/srv/new").exists());
+    }
+
+    #[test]
+    fn a_step_that_is_ended_leaves_no_process_however_it_hid() {
+        // A duration that no other process sleeps for.
+        let marker = format!("31536{}.5", std::process::id());
+        let script = format!("sleep {marker} & setsid sleep {marker} & exec sleep {marker}");
+        let Some((ended, _, _work)) = on_this_system(&script, Duration::from_millis(500)) else { return };
+        assert!(matches!(ended, Ended::Badly(why) if why == "took longer than 500ms"));
+        let asleep = || {
+            let processes = fs::read_dir("/proc").unwrap().flatten();
+            processes
+                .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+                .any(|cmdline| cmdline.starts_with(format!("sleep\0{marker}").as_bytes()))
+        };
+        // The kernel ends a namespace on its own time after its first process was killed.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while asleep() {
+            assert!(std::time::Instant::now() < deadline, "still asleep");
+            std::thread::yield_now();
+        }
     }
 }

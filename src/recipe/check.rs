@@ -315,13 +315,14 @@ impl Rendered<'_> {
 
     /// A file of the `templates` folder, which stands beside the recipe's folder.
     fn template(&self, name: &Located<String>) -> Result<(PathBuf, String), BadFile> {
-        let root = self.folder().join("../templates");
+        let folder = self.folder();
+        let root = match folder.parent().filter(|_| folder != Path::new(".")) {
+            Some(above) => above.join("templates"),
+            None => folder.join("../templates"),
+        };
         self.inside(&root, name)?;
         // Named as the user knows it, not by its canonical path.
-        let shown = match self.folder().parent() {
-            Some(above) => above.join("templates").join(&name.value),
-            None => root.join(&name.value),
-        };
+        let shown = root.join(&name.value);
         let text = read_text(&shown)?;
         Ok((shown, text))
     }

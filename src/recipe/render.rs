@@ -59,11 +59,11 @@ fn explain<'a>(
 ) -> BadFile {
     let report = match error.kind() {
         ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => report,
-        other => return BadFile::whole(path, other.to_string()),
+        other => return explain_printed(path, text, &other.to_string()),
     };
     let span = report.span();
     let at = Position { line: span.start_line.max(1), column: span.start_col + 1 };
-    let bad = BadFile::at(path, text, Some(at), report.message());
+    let bad = BadFile::at(path, text, Some(at), report.message().trim_end_matches('.'));
     let word = text.get(span.range.clone()).unwrap_or_default();
     let known: Vec<&str> = known.into_iter().collect();
     match closest(word, known.iter().copied()) {
@@ -73,6 +73,20 @@ fn explain<'a>(
         }
         _ => bad,
     }
+}
+
+/// Tera finds unknown filters, tests and functions of all templates at once and gives them as printed text,
+/// with the place as `--> text:LINE:COLUMN`.
+fn explain_printed(path: &Path, text: &str, printed: &str) -> BadFile {
+    let mut lines = printed.lines();
+    let message = lines.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let place = lines.find_map(|line| line.trim().strip_prefix("--> ")).and_then(|place| {
+        let mut numbers = place.rsplit(':').map(|number| number.parse().ok());
+        let (column, line) = (numbers.next()??, numbers.next()??);
+        Some(Position { line, column })
+    });
+    BadFile::at(path, text, place, message)
 }
 
 /// Where `word` first stands alone in `text`.

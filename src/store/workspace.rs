@@ -115,8 +115,8 @@ pub(super) fn sweep(tmp: &Path) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// Removes a directory and all in it, directories that forbid it included; nothing there is fine.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+/// Removes a directory and all in it; that it is not there is fine.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
