@@ -72,8 +72,8 @@ impl Stack<'_> {
     pub(super) fn read_only(&self) -> Result<Command, BakeError> {
         // One layer alone cannot be mounted without an upper one; what comes from an empty one is nothing.
         self.dir("none", 0o755)?;
-        let options = format!("ro,lowerdir={}none", self.links()?);
-        Ok(self.mounted(&options))
+        let options = format!("ro,lowerdir={}:none", self.links()?);
+        self.mounted(&options)
     }
 
     /// A host program that sees the stack as `merged` in its working directory; what it changes there lands
@@ -88,11 +88,14 @@ impl Stack<'_> {
         // as it cannot know that nothing crashed in between.
         remove_tree(&self.work.join(&scratch)).at(self.work)?;
         self.dir(&scratch, 0o700)?;
+        let lower = match self.lower {
+            [] => "none".to_owned(),
+            _ => self.links()?,
+        };
         let options = format!(
-            "lowerdir={}none,upperdir={upper},workdir={scratch},redirect_dir=off,metacopy=off,index=off,volatile",
-            self.links()?
+            "lowerdir={lower},upperdir={upper},workdir={scratch},redirect_dir=off,metacopy=off,index=off,volatile"
         );
-        Ok(self.mounted(&options))
+        self.mounted(&options)
     }
 
     /// `argv` inside the sandbox; what it changes lands in `upper`, a directory of the workspace.
@@ -143,16 +146,16 @@ impl Stack<'_> {
         Ok(command)
     }
 
-    fn mounted(&self, options: &str) -> Command {
+    fn mounted(&self, options: &str) -> Result<Command, BakeError> {
+        self.dir("merged", 0o755)?;
         let mut command = namespaced(self.work);
         command.args(["sh", "-c", MOUNT, "mount", options]);
-        command
+        Ok(command)
     }
 
-    /// The lower layers, top first, each followed by a colon, by short names: mount options are limited to one page, and a path with a
+    /// The lower layers, top first, by short names: mount options are limited to one page, and a path with a
     /// comma or a colon could not be named there at all.
     fn links(&self) -> Result<String, BakeError> {
-        self.dir("merged", 0o755)?;
         let links = self.work.join("l");
         create_private_dir(&links).at(&links)?;
         let mut names = Vec::new();
@@ -161,9 +164,9 @@ impl Stack<'_> {
             if !link.is_symlink() {
                 symlink(layer, &link).at(&link)?;
             }
-            names.push(format!("l/{index}:"));
+            names.push(format!("l/{index}"));
         }
-        Ok(names.concat())
+        Ok(names.join(":"))
     }
 
     fn dir(&self, name: &str, mode: u32) -> Result<(), BakeError> {

@@ -61,3 +61,16 @@ fn on_server(text: &str) -> Option<(&str, &str)> {
     let (node, path) = text.split_once(':')?;
     (path.starts_with('/') && !node.starts_with(['.', '/'])).then_some((node, path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::on_server;
+
+    #[test]
+    fn only_a_node_and_an_absolute_path_mean_a_server() {
+        assert_eq!(on_server("shop/etcd-1:/etc/x"), Some(("shop/etcd-1", "/etc/x")));
+        assert_eq!(on_server("etcd-1:relative"), None);
+        assert_eq!(on_server("./odd:/name"), None);
+        assert_eq!(on_server("/tmp/odd:/name"), None);
+    }
+}

@@ -47,7 +47,8 @@ pub(crate) async fn find_node(provider: &Qemu, reference: &str) -> Result<(Arc<d
     }
     let mut fleets = Vec::new();
     for name in provider.list().await? {
-        fleets.push(provider.attach(&name).await?);
+        // One that is just being created, or going away, has no nodes yet, or no more.
+        fleets.extend(provider.attach(&name).await);
     }
     let mut found: Vec<(Arc<dyn Fleet>, String)> = Vec::new();
     for fleet in &fleets {
@@ -92,4 +93,16 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let lines = table(&[row(["NODE", "STATE", ""]), row(["etcd-1", "running", "x"])]);
+        assert_eq!(lines, ["NODE    STATE", "etcd-1  running  x"]);
+    }
 }

@@ -19,13 +19,17 @@ pub fn run(_: &ListArgs, printer: &Printer) -> Result<ExitCode, Failure> {
             vec![["FLEET", "NODE", "ADDRESS", "ZONE", "STATE", "BOOTS"].map(str::to_owned).to_vec()];
         let mut documents = Vec::new();
         for name in provider.list().await? {
-            let fleet = provider.attach(&name).await?;
+            let Ok(fleet) = provider.attach(&name).await else {
+                // Being created, or going away.
+                rows.push(vec![name.clone()]);
+                documents.push(json!({ "fleet": name, "nodes": [] }));
+                continue;
+            };
             let mut nodes = Vec::new();
             for node in &fleet.plan().nodes {
                 let status = fleet.status(&node.name).await;
                 let (state, boots) = match &status {
                     Ok(status) => (word(status.state).to_owned(), status.boots),
-                    // Being created, or going away.
                     Err(_) => ("unknown".to_owned(), 0),
                 };
                 nodes.push(json!({

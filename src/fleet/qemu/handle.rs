@@ -34,6 +34,8 @@ use crate::units::Span;
 const PROBE_EVERY: Duration = Duration::from_millis(400);
 /// For a restored guest to take the time; it answers within two seconds or something is wrong with it.
 const WAKE_UP: Duration = Duration::from_secs(20);
+/// For one readiness probe that is a login.
+const LOGIN_TRY: Duration = Duration::from_secs(45);
 /// For a supervisor to end all it owns.
 const DESTROY: Duration = Duration::from_secs(60);
 
@@ -294,7 +296,8 @@ async fn ready(
         Some((probe, _)) => measure(probe, dialer, session).await,
         None => {
             let started = Instant::now();
-            let outcome = session.exec("true", deadline).await;
+            // One try at a time, so that a machine that ends meanwhile is noticed.
+            let outcome = session.exec("true", deadline.min(started + LOGIN_TRY)).await;
             let detail = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
             Measurement {
                 ok: outcome.is_ok_and(|output| output.success()),
