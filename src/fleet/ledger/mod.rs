@@ -35,17 +35,24 @@ pub struct FleetRecord {
     pub created_at: String,
 }
 
+/// One line of the file, by the kind of thing that it is about.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
+    Fleet(FleetLine),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FleetLine {
     /// Written before the first trace of the fleet is created.
-    FleetCreating(FleetRecord),
-    FleetSupervised {
+    Creating(FleetRecord),
+    Supervised {
         id: String,
         supervisor: ProcessId,
     },
     /// Written after its last trace was removed.
-    FleetGone {
+    Gone {
         id: String,
     },
 }
@@ -94,7 +101,7 @@ impl Ledger {
         if open.fleets.values().any(|fleet| fleet.name == record.name) {
             return Err(LedgerError::Exists(record.name));
         }
-        self.append(&mut open, &Line::FleetCreating(record))
+        self.append(&mut open, FleetLine::Creating(record))
     }
 
     /// Notes who supervises the fleet; false if it was given up in the meantime.
@@ -103,7 +110,7 @@ impl Ledger {
         if !open.fleets.contains_key(id) {
             return Ok(false);
         }
-        self.append(&mut open, &Line::FleetSupervised { id: id.to_owned(), supervisor })?;
+        self.append(&mut open, FleetLine::Supervised { id: id.to_owned(), supervisor })?;
         Ok(true)
     }
 
@@ -115,7 +122,7 @@ impl Ledger {
             Some(_) if open.fleets.is_empty() => {
                 open.file.set_len(0).and_then(|()| open.file.sync_all()).map_err(|error| self.io(error))
             }
-            Some(_) => self.append(&mut open, &Line::FleetGone { id: id.to_owned() }),
+            Some(_) => self.append(&mut open, FleetLine::Gone { id: id.to_owned() }),
         }
     }
 
@@ -129,11 +136,12 @@ impl Ledger {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut fleets = BTreeMap::new();
         for (number, line) in text.get(..whole).unwrap_or_default().lines().enumerate() {
-            let line = serde_json::from_str(line).map_err(|error| LedgerError::Damaged {
+            let line: Line = serde_json::from_str(line).map_err(|error| LedgerError::Damaged {
                 path: self.path.clone(),
                 line: number + 1,
                 reason: error.to_string(),
             })?;
+            let Line::Fleet(line) = line;
             apply(&mut fleets, line);
         }
         // What follows the last line end was cut short by a crash.
@@ -142,8 +150,8 @@ impl Ledger {
         Ok(Open { file, fleets, _lock: lock })
     }
 
-    fn append(&self, open: &mut Open, line: &Line) -> Result<(), LedgerError> {
-        let mut text = serde_json::to_string(line).map_err(|error| self.io(error.into()))?;
+    fn append(&self, open: &mut Open, line: FleetLine) -> Result<(), LedgerError> {
+        let mut text = serde_json::to_string(&Line::Fleet(line)).map_err(|error| self.io(error.into()))?;
         text.push('\n');
         let written = open.file.write_all(text.as_bytes()).and_then(|()| open.file.sync_all());
         written.map_err(|error| self.io(error))
@@ -154,17 +162,17 @@ impl Ledger {
     }
 }
 
-fn apply(fleets: &mut BTreeMap<String, FleetRecord>, line: Line) {
+fn apply(fleets: &mut BTreeMap<String, FleetRecord>, line: FleetLine) {
     match line {
-        Line::FleetCreating(record) => {
+        FleetLine::Creating(record) => {
             fleets.insert(record.id.clone(), record);
         }
-        Line::FleetSupervised { id, supervisor } => {
+        FleetLine::Supervised { id, supervisor } => {
             if let Some(record) = fleets.get_mut(&id) {
                 record.supervisor = Some(supervisor);
             }
         }
-        Line::FleetGone { id } => {
+        FleetLine::Gone { id } => {
             fleets.remove(&id);
         }
     }

@@ -32,11 +32,15 @@ pub(crate) fn tail(path: &Path, lines: usize) -> String {
 /// Text without escape sequences and other control characters.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
+    let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            // A sequence ends with a letter; what a terminal would do with it does not matter here.
-            '\x1b' => while chars.next().is_some_and(|c| !c.is_ascii_alphabetic()) {},
+            // `ESC [ numbers letter`; what a terminal would do with it does not matter here. A console may
+            // break off in the middle of one, when its machine is killed.
+            '\x1b' if chars.next_if_eq(&'[').is_some() => {
+                while chars.next_if(|c| c.is_ascii_digit() || ";?=".contains(*c)).is_some() {}
+                chars.next_if(char::is_ascii_alphabetic);
+            }
             '\n' | '\t' => plain.push(c),
             c if c.is_control() => {}
             c => plain.push(c),
@@ -54,7 +58,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("console");
         assert_eq!(tail(&path, 3), "");
-        fs::write(&path, "one\r\n\r\n[\x1b[0;32m  OK  \x1b[0m] two\r\nthree\r\n\x1b").unwrap();
+        fs::write(&path, "one\r\n\r\n[\x1b[0;32m  OK  \x1b[0m] two\r\nthree\r\n\x1b[0;3").unwrap();
         assert_eq!(tail(&path, 2), "[  OK  ] two\nthree");
         mark(&path, "boot 2 of etcd-1").unwrap();
         assert!(tail(&path, 1).starts_with("--- boot 2 of etcd-1, 2"));

@@ -128,6 +128,31 @@ mod tests {
         let machine =
             Machine { fleet: "shop", fleet_id: "7", node: &node, boot: &boot, accelerator: Accelerator::Tcg };
         let text = machine.arguments(9).join(" ").replace(" -", "\n-");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+        -name ovenproof-shop-etcd-1
+        -machine q35,usb=off,vmport=off,smbios-entry-point-type=64
+        -m 512M
+        -smp 2
+        -display none
+        -chardev socket,id=qmp,fd=9
+        -mon chardev=qmp,mode=control
+        -chardev file,id=console,append=on,path=nodes/etcd-1/console.log
+        -serial chardev:console
+        -kernel /s/vmlinuz
+        -append root=PARTUUID=1 rw console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
+        -smbios type=11,path=nodes/etcd-1/authorized_key.credential
+        -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
+        -drive if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file=nodes/etcd-1/disk.qcow2
+        -device nvme,drive=root,serial=root,addr=0x4
+        -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22
+        -device virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=
+        -netdev dgram,id=fleet,local.type=unix,local.path=nodes/etcd-1/fleet.sock,remote.type=unix,remote.path=nodes/etcd-1/switch.sock
+        -device virtio-net-pci,netdev=fleet,mac=52:54:0a:4d:00:0b,addr=0x3,romfile=
+        -device virtio-rng-pci,addr=0x5
+        -nodefaults
+        -no-user-config
+        -accel tcg,thread=multi,tb-size=256
+        -cpu max
+        ");
     }
 }

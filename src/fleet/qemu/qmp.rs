@@ -27,6 +27,9 @@ pub(crate) enum QmpError {
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub name: String,
+    pub data: Value,
+    /// On QEMU's clock.
+    pub at: Duration,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +39,15 @@ struct Message {
     value: Option<Value>,
     error: Option<Refusal>,
     event: Option<String>,
+    #[serde(default)]
+    data: Value,
+    timestamp: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Timestamp {
+    seconds: u64,
+    microseconds: u64,
 }
 
 #[derive(Deserialize)]
@@ -134,8 +146,11 @@ async fn read(mut reader: BufReader<OwnedReadHalf>, pending: Pending, events: br
 
 fn dispatch(message: Message, pending: &Pending, events: &broadcast::Sender<Event>) {
     if let Some(name) = message.event {
+        let at = message.timestamp.map_or(Duration::ZERO, |at| {
+            Duration::from_secs(at.seconds) + Duration::from_micros(at.microseconds)
+        });
         // Nobody needs to listen.
-        let _ = events.send(Event { name });
+        let _ = events.send(Event { name, data: message.data, at });
         return;
     }
     let Some(id) = message.id else { return };
@@ -165,7 +180,9 @@ mod tests {
                 return;
             }
             answer["id"] = request["id"].clone();
-            let text = format!("{{\"event\": \"RESET\", \"timestamp\": {{}}}}\n{answer}\n");
+            let text = format!(
+                "{{\"event\": \"RESET\", \"timestamp\": {{\"seconds\": 7, \"microseconds\": 5}}}}\n{answer}\n"
+            );
             writer.write_all(text.as_bytes()).await.unwrap();
         }
     }
@@ -191,7 +208,8 @@ mod tests {
             tokio::join!(qmp.execute("query-status", Value::Null), qmp.execute("dance", json!({ "a": 1 })));
         assert_eq!(status.unwrap()["status"], "paused");
         assert_eq!(dance.unwrap_err().to_string(), "QEMU refused `dance`: no legs");
-        assert_eq!(events.recv().await.unwrap().name, "RESET");
+        let event = events.recv().await.unwrap();
+        assert_eq!((event.name.as_str(), event.at), ("RESET", Duration::from_micros(7_000_005)));
     }
 
     #[tokio::test]

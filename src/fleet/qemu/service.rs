@@ -98,8 +98,12 @@ impl Service {
     }
 
     async fn dial(&self, node: &str, port: u16, deadline: Instant) -> Result<Box<dyn Stream>, Refusal> {
-        let address = self.vm(node)?.node.address;
-        Ok(self.switch.dial(address, port, deadline).await?)
+        let vm = self.vm(node)?;
+        // The switch would ask in vain who has the address until the deadline; we know that nobody has.
+        if !vm.is_running() {
+            return Err(Refusal::Unreachable);
+        }
+        Ok(self.switch.dial(vm.node.address, port, deadline).await?)
     }
 
     async fn release(&self, leases: Leases) {

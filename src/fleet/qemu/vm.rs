@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +13,15 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::timeout;
 
 use super::accel::Accelerator;
 use super::console;
 use super::folder::{BootFiles, NodeFolder};
 use super::machine::Machine;
-use super::qmp::{Qmp, QmpError};
+use super::qmp::{Event, Qmp, QmpError};
 use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
 
@@ -31,6 +31,9 @@ const START: Duration = Duration::from_secs(60);
 const SHUTDOWN: Duration = Duration::from_secs(150);
 /// Until a reset or a killed process shows.
 const PROMPT: Duration = Duration::from_secs(30);
+
+/// No guest gets from a reset to the next one so fast.
+const FIRMWARE_RESETS: Duration = Duration::from_secs(1);
 
 pub(crate) const HYPERVISOR: &str = "qemu-system-x86_64";
 
@@ -43,7 +46,7 @@ pub(crate) struct Vm {
     accelerator: Accelerator,
     files: NodeFolder,
     /// Boots and resets since the creation.
-    boots: Arc<AtomicU32>,
+    boots: watch::Sender<u32>,
     running: Mutex<Option<Arc<Running>>>,
     /// One action at a time; asking for the state never waits for one.
     acting: tokio::sync::Mutex<()>,
@@ -86,7 +89,7 @@ impl Vm {
             node,
             boot,
             accelerator,
-            boots: Arc::new(AtomicU32::new(0)),
+            boots: watch::Sender::new(0),
             running: Mutex::new(None),
             acting: tokio::sync::Mutex::new(()),
         }
@@ -138,7 +141,7 @@ impl Vm {
                 Err(error) => return Err(error),
             },
         };
-        let boots = self.boots.load(Ordering::SeqCst);
+        let boots = *self.boots.borrow();
         let process = self.running().map_or("none".to_owned(), |running| running.pid.to_string());
         let incarnation = format!("boot {boots}, process {process}");
         Ok(InstanceStatus { node: self.node.name.clone(), state, boots, incarnation })
@@ -147,6 +150,11 @@ impl Vm {
     /// Where the guest's SSH server can be reached; says why not if the machine is not running.
     pub(crate) fn ssh_port(&self) -> Result<u16, FleetError> {
         self.running().map(|running| running.ssh_port).ok_or_else(|| self.provider("is stopped"))
+    }
+
+    /// Whether there is a machine at all, frozen or not.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running().is_some()
     }
 
     /// Ends the machine as fast as possible, whatever it is doing.
@@ -167,7 +175,7 @@ impl Vm {
     }
 
     async fn start_stopped(&self) -> Result<(), FleetError> {
-        let boot = self.boots.load(Ordering::SeqCst) + 1;
+        let boot = *self.boots.borrow() + 1;
         console::mark(&self.files.console(), &format!("boot {boot} of {}", self.node.name))
             .map_err(|error| self.failed(format!("cannot write the console log: {error}")))?;
         let (ours, theirs) =
@@ -183,7 +191,7 @@ impl Vm {
         // Dropped on failure, `kill` ends the process.
         let qmp = Qmp::start(stream, START).await.map_err(|error| self.failed(error.to_string()))?;
         let ssh_port = self.forwarded_port(&qmp).await?;
-        self.boots.store(boot, Ordering::SeqCst);
+        self.boots.send_replace(boot);
         tokio::spawn(count_resets(
             qmp.events(),
             self.boots.clone(),
@@ -273,11 +281,11 @@ impl Vm {
         if self.is_frozen(running).await? {
             return Err(self.provider("is frozen and cannot be reset"));
         }
-        let mut events = running.qmp.events();
+        let mut boots = self.boots.subscribe();
+        let before = *boots.borrow_and_update();
         self.ask(running.qmp.execute("system_reset", Value::Null).await)?;
-        let reset = async { while events.recv().await.is_ok_and(|event| event.name != "RESET") {} };
-        match timeout(PROMPT, reset).await {
-            Ok(()) if !running.has_ended() => Ok(()),
+        match timeout(PROMPT, boots.wait_for(|boots| *boots > before)).await {
+            Ok(Ok(_)) if !running.has_ended() => Ok(()),
             _ => Err(self.provider("was not reset")),
         }
     }
@@ -312,21 +320,27 @@ async fn reap(mut child: Child, mut killed: mpsc::UnboundedReceiver<()>, end: wa
 
 /// Counts what the guest, or we, reset; each is one more boot.
 async fn count_resets(
-    mut events: tokio::sync::broadcast::Receiver<super::qmp::Event>,
-    boots: Arc<AtomicU32>,
+    mut events: broadcast::Receiver<Event>,
+    boots: watch::Sender<u32>,
     files: NodeFolder,
     node: String,
 ) {
-    use tokio::sync::broadcast::error::RecvError;
+    let mut last = Duration::ZERO;
     loop {
-        match events.recv().await {
-            Ok(event) if event.name == "RESET" => {
-                let boot = boots.fetch_add(1, Ordering::SeqCst) + 1;
-                // The log is for reading; the count is what matters.
-                let _ = console::mark(&files.console(), &format!("reset: boot {boot} of {node}"));
-            }
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
+        let event = match events.recv().await {
+            Ok(event) if event.name == "RESET" => event,
+            Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
+        };
+        let by_guest = event.data.get("guest").and_then(Value::as_bool) == Some(true);
+        // The firmware resets the machine again, at once, to get from a warm start to a cold one.
+        let echo = by_guest && event.at.saturating_sub(last) < FIRMWARE_RESETS;
+        last = event.at;
+        if !echo {
+            boots.send_modify(|boots| *boots += 1);
+            let boot = *boots.borrow();
+            // The log is for reading; the count is what matters.
+            let _ = console::mark(&files.console(), &format!("reset: boot {boot} of {node}"));
         }
     }
 }
