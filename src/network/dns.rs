@@ -116,3 +116,88 @@ fn has_opt(query: &[u8], at: usize) -> bool {
 fn number(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|pair| u16::from_be_bytes(*pair))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn query(labels: &[&[u8]], kind: u16) -> Vec<u8> {
+        let mut bytes = vec![0xab, 0xcd, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
+        for label in labels {
+            bytes.push(label.len() as u8);
+            bytes.extend_from_slice(label);
+        }
+        bytes.push(0);
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(CLASS_IN.to_be_bytes());
+        bytes
+    }
+
+    fn lookup(name: &str) -> Option<Ipv4Addr> {
+        (name == "etcd-1").then_some(Ipv4Addr::new(10, 77, 0, 11))
+    }
+
+    fn code(reply: &[u8]) -> u8 {
+        reply[3] & 15
+    }
+
+    #[test]
+    fn a_known_name_has_its_address_in_any_case() {
+        for name in [b"etcd-1", b"ETCD-1"] {
+            let query = query(&[name], TYPE_A);
+            let reply = answer(&query, lookup).expect("an answer");
+            assert_eq!(reply[..4], [0xab, 0xcd, 0x85, 0x80]);
+            assert_eq!(reply[4..12], [0, 1, 0, 1, 0, 0, 0, 0]);
+            assert_eq!(reply[12..query.len()], query[12..]);
+            assert_eq!(reply[query.len()..], [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 10, 77, 0, 11]);
+        }
+    }
+
+    #[test]
+    fn a_known_name_has_nothing_but_its_address() {
+        let reply = answer(&query(&[b"etcd-1"], 28), lookup).expect("an answer");
+        assert_eq!((code(&reply), &reply[6..8]), (0, &[0, 0][..]));
+    }
+
+    #[test]
+    fn an_unknown_name_does_not_exist() {
+        for labels in [&[&b"etcd-9"[..]][..], &[b"etcd-1", b"example"], &[b"etcd-1."], &[]] {
+            let reply = answer(&query(labels, TYPE_A), lookup).expect("an answer");
+            assert_eq!((code(&reply), &reply[6..8]), (3, &[0, 0][..]));
+        }
+    }
+
+    #[test]
+    fn who_speaks_edns_is_answered_in_it() {
+        let mut query = query(&[b"etcd-1"], TYPE_A);
+        query[11] = 1;
+        query.extend([0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
+        let reply = answer(&query, lookup).expect("an answer");
+        assert_eq!(reply[10..12], [0, 1]);
+        assert!(reply.ends_with(&[0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn what_is_no_query_gets_silence() {
+        let mut reply = query(&[b"etcd-1"], TYPE_A);
+        reply[2] |= 0x80;
+        assert_eq!(answer(&reply, lookup), None);
+        let mut looped = query(&[], TYPE_A);
+        looped[12] = 0xc0;
+        assert_eq!(answer(&looped, lookup), None);
+        assert_eq!(answer(b"", lookup), None);
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), header: bool) {
+            let bytes = if header { [&query(&[], 1)[..12], &bytes].concat() } else { bytes };
+            if let Some(reply) = answer(&bytes, lookup) {
+                prop_assert!(reply.len() <= 512);
+                prop_assert_eq!(&reply[..2], &bytes[..2]);
+            }
+        }
+    }
+}

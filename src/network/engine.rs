@@ -11,12 +11,16 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
+use rustix::process::setpriority_process;
 
 use super::capture::Capture;
 use super::fabric::{Delivery, Entry, Fabric};
 use super::mmsg::{BATCH, Inbox};
 use super::port::Port;
 use super::wake::Wake;
+
+/// Nice value of the switch's thread, where the process may set it.
+const PRIORITY: i32 = -10;
 
 /// Something to do between two batches.
 type Job = Box<dyn FnOnce(&mut Engine) + Send>;
@@ -90,6 +94,10 @@ impl Engine {
         // The default slack of 50 microseconds is a quarter of the error that a delay may have.
         if let Err(error) = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1)) {
             tracing::debug!(%error, "the switch's timers stay coarse");
+        }
+        // Hypervisors that emulate processors take all they can get; a frame must not wait for their slices to end.
+        if let Err(error) = setpriority_process(None, PRIORITY) {
+            tracing::debug!(%error, "the switch runs with no more than its share of the processor");
         }
         let mut inbox = Inbox::new();
         loop {

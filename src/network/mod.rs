@@ -27,6 +27,8 @@ mod port;
 pub mod rule;
 mod stage;
 pub mod switch;
+#[cfg(test)]
+mod tests;
 mod wake;
 
 pub use port::PortStats;

@@ -31,7 +31,8 @@ pub struct Impairment {
     /// Nothing passes.
     pub cut: bool,
     pub delay: Duration,
-    /// Added to `delay`, uniform between minus and plus this (never below zero in sum).
+    /// Added to `delay`, uniform between minus and plus this (never below zero in sum). Frames keep their order
+    /// all the same: a frame leaves no earlier than the one before it. Only `reorder` changes the order.
     pub jitter: Duration,
     pub loss: f64,
     pub duplicate: f64,
@@ -39,7 +40,7 @@ pub struct Impairment {
     pub reorder: f64,
     /// Chance that one bit of the frame is flipped.
     pub corrupt: f64,
-    /// Bytes a second; with `queue_bytes` as the most that may wait.
+    /// Bytes a second; with `queue_bytes` as the most that may wait, without it a thousand full frames.
     pub rate: Option<u64>,
     pub queue_bytes: Option<u64>,
 }

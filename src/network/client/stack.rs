@@ -19,16 +19,20 @@ use smoltcp::wire::{
 use super::device::Device;
 use crate::network::{CLIENT_ADDRESS, CLIENT_MAC, dns};
 
-/// Bytes that a connection buffers in each direction.
-const BUFFER: usize = 64 << 10;
+/// Bytes that a connection buffers in each direction. One more would need a scaled window, and the stack takes
+/// back what it rounds off when it scales, which can lock up two connections of its kind.
+const BUFFER: usize = 65_535;
 /// The range of local ports; one is not used again before all others were.
 const FIRST_PORT: u16 = 32_768;
 /// Connections that were dropped but still have something to say, at most.
 const LINGERING: usize = 128;
+/// How much faster the stack's clock runs than ours. It never retransmits within a second of its clock, nor can
+/// it be told to; this makes that 200 ms, as clients on Linux have it, and TIME-WAIT two seconds.
+const CLOCK_RATE: u32 = 5;
 /// How long a dropped connection tries to get its last bytes to a node that does not answer.
-const LINGER: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(60);
-/// The stack forgets hardware addresses after a minute and then asks for one a second in all.
-const NEIGHBOUR_REFRESH: Duration = Duration::from_secs(20);
+const LINGER: Duration = Duration::from_secs(60);
+/// The stack forgets hardware addresses after a minute of its clock and then asks for one a second in all.
+const NEIGHBOUR_REFRESH: Duration = Duration::from_secs(5);
 const DNS_PORT: u16 = 53;
 
 /// A node as the client sees it.
@@ -113,6 +117,7 @@ impl Stack {
         let mut socket = tcp::Socket::new(buffer(), buffer());
         // Clients of services are request and response; waiting to fill a segment would only add to latency.
         socket.set_nagle_enabled(false);
+        socket.set_ack_delay(None);
         let local = self.local_port()?;
         socket.connect(self.interface.context(), (IpAddress::Ipv4(to), port), local).ok()?;
         Some(self.sockets.add(socket))
@@ -130,7 +135,7 @@ impl Stack {
             socket.abort();
         } else {
             socket.close();
-            socket.set_timeout(Some(LINGER));
+            socket.set_timeout(Some((LINGER * CLOCK_RATE).into()));
         }
         self.lingering.push_back(handle);
     }
@@ -153,7 +158,7 @@ impl Stack {
         }
         self.device.allow_batch();
         self.poll();
-        if self.answer_names() {
+        while self.answer_names() {
             self.poll();
         }
         self.reap();
@@ -161,7 +166,9 @@ impl Stack {
         let now = self.now();
         let within = match self.interface.poll_delay(now, &self.sockets) {
             // What is due now but does not get out waits for the switch.
-            Some(delay) if !(when_writable && delay == smoltcp::time::Duration::ZERO) => delay.into(),
+            Some(delay) if !(when_writable && delay == smoltcp::time::Duration::ZERO) => {
+                Duration::from(delay) / CLOCK_RATE
+            }
             _ => NEIGHBOUR_REFRESH,
         };
         Next { within: within.min(self.refresh_at.saturating_duration_since(Instant::now())), when_writable }

@@ -1,0 +1,7 @@
+//! Tests of the switch as a whole, with sockets and threads but without virtual machines.
+
+mod dialing;
+mod node;
+mod rules;
+mod server;
+mod switching;
