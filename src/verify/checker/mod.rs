@@ -4,8 +4,10 @@ pub mod explain;
 pub mod history;
 pub mod linearizable;
 mod mask;
+mod plan;
 mod prepare;
 pub mod shrink;
+mod walk;
 
 #[cfg(test)]
 mod tests;
