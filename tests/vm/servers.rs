@@ -1,0 +1,25 @@
+//! Ordering servers, day to day.
+
+use crate::machines::{assert_nothing_runs, baked, run};
+
+#[test]
+fn servers_come_answer_and_go() {
+    baked(&["web"]);
+    let up = run(&["up", "web", "-n", "2", "--name", "shop"]).exits(0);
+    assert!(up.stdout.contains("web-1") && up.stdout.contains("web-2"), "{}", up.stdout);
+
+    let list = run(&["list"]).exits(0);
+    assert!(list.stdout.contains("shop"), "{}", list.stdout);
+    let page = run(&["exec", "shop/web-1", "--", "curl", "-s", "http://web-2/"]).exits(0);
+    assert!(page.stdout.contains("This is web-2"), "{}", page.stdout);
+    let status = run(&["exec", "web-2", "--", "sh", "-c", "echo said; exit 7"]).exits(7);
+    assert_eq!(status.stdout, "said\n");
+    let logs = run(&["logs", "web-1"]).exits(0);
+    assert!(logs.stdout.contains("web-1"), "{}", logs.stdout);
+
+    let again = run(&["up", "web", "-n", "2", "--name", "shop"]).exits(2);
+    assert!(again.stderr.contains("the fleet `shop` exists already"), "{}", again.stderr);
+    run(&["down", "shop"]).exits(0);
+    assert_nothing_runs();
+    run(&["down", "shop"]).exits(2);
+}
