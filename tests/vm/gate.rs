@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::common;
 use crate::machines::{assert_nothing_runs, home, run};
+use crate::readme;
 
 /// The first suite's attribute `name`, without an XML parser: the file was validated before.
 fn attribute(xml: &str, name: &str) -> u32 {

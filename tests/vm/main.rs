@@ -13,4 +13,5 @@ mod bake;
 mod controls;
 mod gate;
 mod killed;
+mod readme;
 mod servers;
