@@ -16,10 +16,9 @@ fn attribute(xml: &str, name: &str) -> u32 {
 fn etcd_passes_its_gate_and_the_channel_moves() {
     let junit = home().join("gate.xml");
     let junit = junit.to_str().expect("a plain path");
-    let scenarios = ["scenarios/etcd-kill-leader.yaml", "scenarios/etcd-partition.yaml"];
     let gate =
-        ["gate", "images/etcd.yaml", "--seed", "7", "--channel", "stable", "--junit", junit, "--scenario"];
-    let said = run(&[&gate[..], &scenarios].concat()).exits(0);
+        readme::commands().into_iter().find(|line| line.starts_with("ovenproof gate")).expect("a gate");
+    let said = readme::run_line(&gate.replace("out/gate.xml", junit)).exits(0);
     assert!(said.stdout.contains("etcd:stable now points at"), "{}", said.stdout);
 
     let schema = common::root().join("tests/fixtures/junit.xsd");
