@@ -71,7 +71,8 @@ cli:
 
 # A few real machines at a time: two cores without hardware virtualisation are slow at more.
 vm:
-	cargo test --quiet --test vm -- --test-threads=1 --nocapture
+	cargo test --quiet --test fleet
+	cargo test --test vm -- --test-threads=1
 
 bench: packages
 	cargo bench

@@ -13,7 +13,7 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) fn ovenproof(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ovenproof"));
     command.current_dir(root()).env_clear();
-    for name in ["PATH", "HOME", "USER", "LANG", "TMPDIR"] {
+    for name in ["PATH", "HOME", "USER", "LANG", "TMPDIR", "http_proxy", "https_proxy", "no_proxy"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
