@@ -53,7 +53,7 @@ build: packages
 
 demo: build
 	@mkdir -p $(OUT)
-	$(OVENPROOF) gate images/etcd.yaml --scenario scenarios/etcd-*.yaml --channel stable --junit $(OUT)/demo.xml
+	$(SUDO) $(OVENPROOF) gate images/etcd.yaml --scenario scenarios/etcd-*.yaml --channel stable --junit $(OUT)/demo.xml
 
 test: test-packages fmt lint unit cli vm
 
