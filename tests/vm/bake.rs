@@ -57,7 +57,7 @@ fn a_killed_bake_leaves_no_process_and_the_next_one_goes_on() {
     let steps =
         format!("run:\n  - command: \"true\"\n  - command: '[ -e /etc/ovenproof-never ] || {marker}'\n");
     let path = recipe(folder.path(), "killed", &steps);
-    let running = Running::start(&["bake", &path]);
+    let mut running = Running::start(&["bake", &path]);
     let asleep = || {
         let processes = fs::read_dir("/proc").expect("/proc").flatten();
         let lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());

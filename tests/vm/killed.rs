@@ -17,7 +17,7 @@ fn partitioned() -> Running {
 
 #[test]
 fn a_client_killed_during_a_partition_takes_its_fleet_along() {
-    let running = partitioned();
+    let mut running = partitioned();
     running.signal("KILL");
     running.end();
     eventually("the machines end with their client", GONE, || machines().is_empty());
@@ -27,7 +27,7 @@ fn a_client_killed_during_a_partition_takes_its_fleet_along() {
 
 #[test]
 fn a_supervisor_killed_during_a_partition_leaves_no_machine_and_no_verdict() {
-    let running = partitioned();
+    let mut running = partitioned();
     signal(supervisor(), "KILL");
     eventually("the machines end with their supervisor", GONE, || machines().is_empty());
     let (code, log) = running.end();
@@ -38,7 +38,7 @@ fn a_supervisor_killed_during_a_partition_leaves_no_machine_and_no_verdict() {
 
 #[test]
 fn an_interrupt_during_a_partition_heals_and_destroys() {
-    let running = partitioned();
+    let mut running = partitioned();
     running.signal("INT");
     let (code, log) = running.end();
     assert_eq!(code, Some(4), "{log}");

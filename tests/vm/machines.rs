@@ -25,19 +25,31 @@ pub(crate) fn run(arguments: &[&str]) -> Said {
     common::run(&home(), arguments)
 }
 
-/// The virtual machines that run from our home, by process id.
-pub(crate) fn machines() -> Vec<u32> {
+/// Processes of our home whose command line contains `needle`.
+fn processes(needle: &str) -> Vec<u32> {
     let home = home().display().to_string();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc is there").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(words) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let line = String::from_utf8_lossy(&words).replace('\0', " ");
-        if line.starts_with("qemu-system-x86_64") && line.contains(&home) {
+        if line.contains(needle) && line.contains(&home) {
             found.push(pid);
         }
     }
     found
+}
+
+/// The virtual machines that run from our home.
+pub(crate) fn machines() -> Vec<u32> {
+    processes("qemu-system-x86_64 ")
+}
+
+/// The supervisor of the only fleet.
+pub(crate) fn supervisor() -> u32 {
+    let found = processes(" __supervise ");
+    assert_eq!(found.len(), 1, "supervisors: {found:?}");
+    found[0]
 }
 
 /// Asserts that no machine, no fleet and no ledger entry is there.
@@ -96,9 +108,23 @@ impl Running {
     }
 
     /// Waits for its end; the exit code and all that it said about its progress.
-    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         self.said.read_to_string(&mut self.log).expect("its standard error");
-        (self.child.wait().expect("its end").code(), self.log)
+        (self.child.wait().expect("its end").code(), self.log.clone())
+    }
+}
+
+impl Drop for Running {
+    /// A test that fails leaves nothing to the next one.
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            // It ended just now.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            eventually("the machines end with their client", Duration::from_secs(30), || {
+                machines().is_empty()
+            });
+        }
     }
 }
 
@@ -106,14 +132,4 @@ impl Running {
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().expect("kill");
     assert!(status.success());
-}
-
-/// The supervisor of the only fleet.
-pub(crate) fn supervisor() -> u32 {
-    let ledger = std::fs::read_to_string(home().join("ledger.jsonl")).expect("a ledger");
-    let line =
-        ledger.lines().rev().find(|line| line.contains("fleet_supervised")).expect("a supervised fleet");
-    let line: serde_json::Value = serde_json::from_str(line).expect("a line of the ledger");
-    let pid = line["fleet_supervised"]["supervisor"]["pid"].as_u64().expect("a process id");
-    u32::try_from(pid).expect("a process id")
 }
