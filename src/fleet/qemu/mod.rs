@@ -168,7 +168,9 @@ impl Provider for Qemu {
             match self.create_from(launch.clone(), Some(&snapshot)).await {
                 Err(FleetError::Exists(name)) => return Err(FleetError::Exists(name)),
                 Err(error) => {
-                    tracing::warn!("a snapshot could not be restored and is dropped: {error}");
+                    tracing::warn!(
+                        "a snapshot could not be restored and is dropped; the fleet boots instead: {error}"
+                    );
                     self.store.discard_snapshot(&key).map_err(from_store)?;
                 }
                 Ok(fleet) => return Ok(fleet),
@@ -194,7 +196,7 @@ impl Qemu {
         match Snapshot::open(&dir) {
             Ok(snapshot) => Ok(Some((key, snapshot))),
             Err(why) => {
-                tracing::warn!("a snapshot is damaged and is dropped: {why}");
+                tracing::warn!("a snapshot is damaged and is dropped; the fleet boots instead: {why}");
                 self.store.discard_snapshot(&key).map_err(from_store)?;
                 Ok(None)
             }
