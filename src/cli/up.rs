@@ -35,6 +35,9 @@ pub struct UpArgs {
     /// Memory of each instance, such as 512M; without it, as the image says.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
+    /// Keep a fleet that does not become ready, instead of ending it.
+    #[arg(long)]
+    keep: bool,
     /// Boot every instance, even if there is a snapshot of the fleet.
     #[arg(long)]
     cold: bool,
@@ -56,10 +59,17 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         if fleet.restored() {
             printer.progress("restored it from a snapshot; `--cold` would have booted it");
         }
-        let ready = wait_for_all(&fleet, printer).await.map_err(|error| {
-            let name = &fleet.plan().name;
-            Failure::from(error).hint(format!("the fleet still runs; `ovenproof down {name}` ends it"))
-        })?;
+        let ready = match wait_for_all(&fleet, printer).await {
+            Ok(ready) => ready,
+            Err(error) if args.keep => {
+                let hint = format!("the fleet still runs; `ovenproof down {}` ends it", fleet.plan().name);
+                return Err(Failure::from(error).hint(hint));
+            }
+            Err(error) => {
+                fleet.destroy().await?;
+                return Err(Failure::from(error).hint("with `--keep` the fleet stays, to be looked at"));
+            }
+        };
         save(&*fleet, printer).await;
         show(&fleet, &ready, printer);
         Ok(ExitCode::SUCCESS)
