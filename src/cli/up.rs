@@ -56,6 +56,9 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         printer.progress(format!("starting {} in the fleet `{}`", names(&plan), plan.name));
         let launch = Launch { plan, lifetime: Lifetime::UntilDown, warm: !args.cold, keep_logs: None };
         let fleet = provider.create(launch).await?;
+        if fleet.restored() {
+            printer.progress("restored it from a snapshot; `--cold` would have booted it");
+        }
         let ready = match wait_for_all(&fleet, printer).await {
             Ok(ready) => ready,
             Err(error) if args.keep => {
@@ -152,7 +155,9 @@ fn show(fleet: &Arc<dyn Fleet>, ready: &BTreeMap<String, Duration>, printer: &Pr
             "image": node.image, "ready_after_ms": took(node).as_millis() as u64,
         })
     });
-    printer.json(&json!({ "fleet": plan.name, "nodes": nodes.collect::<Vec<_>>() }));
+    printer.json(
+        &json!({ "fleet": plan.name, "restored": fleet.restored(), "nodes": nodes.collect::<Vec<_>>() }),
+    );
     let mut rows = vec![["NODE", "ADDRESS", "ZONE", "IMAGE", "READY AFTER"].map(str::to_owned).to_vec()];
     rows.extend(plan.nodes.iter().map(|node| {
         let took = format!("{:.1} s", took(node).as_secs_f64());

@@ -16,3 +16,4 @@ mod gate;
 mod killed;
 mod readme;
 mod servers;
+mod snapshots;
