@@ -98,7 +98,7 @@ fn a_client_killed_while_it_saves_leaves_no_half_snapshot() {
     for old in snapshots(416) {
         fs::remove_dir_all(old).expect("no snapshot");
     }
-    let running = Running::start(&["up", "base", "--memory", "416M", "--name", "half"]);
+    let mut running = Running::start(&["up", "base", "--memory", "416M", "--name", "half"]);
     let saving = || unfinished().iter().any(|work| work.join("snapshot").is_dir());
     eventually("it saves", Duration::from_secs(180), saving);
     running.signal("KILL");
