@@ -172,8 +172,9 @@ mod tests {
         let text = machine.arguments(9, 10).join(" ").replace(" -", "\n-");
         insta::assert_snapshot!(text, @"
         -name ovenproof-shop-etcd-1
-        -machine q35,usb=off,vmport=off,smbios-entry-point-type=64
+        -machine q35,usb=off,vmport=off,smbios-entry-point-type=64,memory-backend=ram
         -m 512M
+        -object memory-backend-memfd,id=ram,size=512M,share=on
         -smp 2
         -display none
         -chardev socket,id=qmp,fd=9
@@ -183,11 +184,12 @@ mod tests {
         -chardev socket,id=wake,fd=10
         -serial chardev:wake
         -kernel /s/vmlinuz
-        -append root=PARTUUID=1 rw console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
+        -initrd /s/initrd.img
+        -append root=PARTUUID=1 rw ovenproof.root=/dev/vda2 console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
         -smbios type=11,path=nodes/etcd-1/authorized_key.credential
         -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
         -drive if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file=nodes/etcd-1/disk.qcow2
-        -device nvme,drive=root,serial=root,addr=0x4
+        -device virtio-blk-pci,drive=root,addr=0x4
         -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22
         -device virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=
         -netdev dgram,id=fleet,local.type=unix,local.path=nodes/etcd-1/fleet.sock,remote.type=unix,remote.path=nodes/etcd-1/switch.sock
