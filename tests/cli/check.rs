@@ -1,6 +1,5 @@
 //! `ovenproof check`, `schema` and the refusals of `run`, as a user meets them.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking, its helpers too")]
 
 use std::path::PathBuf;
 

@@ -1,6 +1,5 @@
 //! `ovenproof report` as a user runs it.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking, its helpers too")]
 
 use std::fs;
 use std::path::Path;
