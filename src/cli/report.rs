@@ -35,6 +35,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, printer: &Printer) -> Result<ExitCode, Failure> {
     let journal = find(&Home::from_env()?, &args.run)?;
     let mut run = Run::load(&journal)?;
+    if run.header.run.is_empty() {
+        return Err(Failure::user(format!("{}: no run is in it", journal.display()))
+            .hint("expected the journal of a run, which begins with its start"));
+    }
     if let Some(path) = &args.html {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         write(path, html::page(&run, dir).map_err(Failure::infrastructure)?.as_bytes())?;

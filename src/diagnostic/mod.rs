@@ -107,8 +107,21 @@ impl BadFile {
         at: Option<Position>,
         message: impl Into<String>,
     ) -> Self {
+        // What is missing at the end is reported after the last line, where there is nothing to show.
+        let (last, end) = text.trim_end().lines().enumerate().last().unwrap_or_default();
+        let at = at.map(|at| match at.line > last + 1 {
+            true => Position { line: last + 1, column: end.chars().count() + 1 },
+            false => at,
+        });
         let line_text = at.and_then(|at| text.lines().nth(at.line.saturating_sub(1))).map(str::to_owned);
         BadFile { path: path.into(), at, line_text, message: message.into(), help: Vec::new() }
+    }
+
+    /// A complaint about the value of the top-level `field`, or about the whole file if it is not there.
+    pub fn at_field(path: impl Into<PathBuf>, text: &str, field: &str, message: impl Into<String>) -> Self {
+        let names = |line: &str| line.strip_prefix(field).is_some_and(|rest| rest.starts_with(':'));
+        let line = text.lines().position(names);
+        Self::at(path, text, line.map(|line| Position { line: line + 1, column: 1 }), message)
     }
 
     /// Adds a line of help.
@@ -158,7 +171,10 @@ pub fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(found, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(found.len()) / 3).max(1))
+        .filter(|(distance, candidate)| {
+            let longer = candidate.chars().count().max(found.chars().count());
+            *distance <= (longer / 3).max(1) && *distance < longer
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -166,7 +182,12 @@ pub fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 /// Reads a text file that a person wrote: UTF-8, at most 1 MiB, a regular file.
 pub fn read_text(path: &Path) -> Result<String, BadFile> {
     let refused = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => BadFile::whole(path, "no such file"),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            BadFile::whole(path, "no such file")
+        }
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            BadFile::whole(path, "is a symbolic link that leads back to itself")
+        }
         std::io::ErrorKind::PermissionDenied => BadFile::whole(path, "you are not allowed to read it"),
         _ => BadFile::whole(path, format!("cannot be read: {error}")),
     };
@@ -180,7 +201,9 @@ pub fn read_text(path: &Path) -> Result<String, BadFile> {
     }
     // Some files are longer than they say, such as those that the kernel makes up.
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(refused)?;
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(refused)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(BadFile::whole(path, "is larger than 1 MiB, which no person writes")
             .help("is it the file that you meant?"));

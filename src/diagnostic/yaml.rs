@@ -46,8 +46,13 @@ fn unprintable(path: &Path, text: &str) -> Option<BadFile> {
         let found = u32::from(line.chars().nth(column)?);
         let at = Position { line: index + 1, column: column + 1 };
         Some(
-            BadFile::at(path, text, Some(at), format!("the control character U+{found:04X} cannot stand here"))
-                .help("is this a text file?"),
+            BadFile::at(
+                path,
+                text,
+                Some(at),
+                format!("the control character U+{found:04X} cannot stand here"),
+            )
+            .help("is this a text file?"),
         )
     })
 }
@@ -57,8 +62,13 @@ fn explain(path: &Path, text: &str, error: &Error) -> BadFile {
     let bad = |message: String| BadFile::at(path, text, at, message);
     match error {
         Error::AliasError { error, .. } => explain(path, text, error.without_snippet()),
-        Error::SerdeUnknownField { field, expected, .. } => {
-            bad(format!("unknown field `{field}`")).suggest(field, expected.iter().copied()).help(one_of(expected))
+        Error::SerdeUnknownField { field, expected, .. } => bad(format!("unknown field `{field}`"))
+            .suggest(field, expected.iter().copied())
+            .help(one_of(expected)),
+        Error::SerdeUnknownVariant { variant, expected, .. }
+            if matches!(variant.as_str(), "~" | "null" | "") =>
+        {
+            bad("nothing stands here".to_owned()).help(one_of(expected))
         }
         Error::SerdeUnknownVariant { variant, expected, .. } => bad(format!("unknown name `{variant}`"))
             .suggest(variant, expected.iter().copied())
@@ -75,7 +85,14 @@ fn explain(path: &Path, text: &str, error: &Error) -> BadFile {
             Some(word) => bad(format!("`{word}` is not {}", wanted(ty))),
             None => bad(format!("expected {}", wanted(ty))),
         },
-        Error::Unexpected { expected, .. } => bad(format!("{}expected {}", here(text, at), wanted(expected))),
+        Error::Unexpected { expected, .. } => {
+            let (here, wanted) = (here(text, at), wanted(expected));
+            // A value that is missing is noticed only at the next key.
+            match here == "found fields, " && wanted.starts_with("fields") {
+                true => bad(format!("nothing stands before this, expected {wanted}")),
+                false => bad(format!("{here}expected {wanted}")),
+            }
+        }
         Error::InvalidBooleanStrict { .. } => match word(text, at) {
             Some(word) => bad(format!("`{word}` is not `true` or `false`")),
             None => bad("expected `true` or `false`".to_owned()),
@@ -87,6 +104,9 @@ fn explain(path: &Path, text: &str, error: &Error) -> BadFile {
         .help("each field can be given only once"),
         Error::MultipleDocuments { .. } => bad("a second document starts here".to_owned())
             .help("expected one document: remove the line `---` and what does not belong"),
+        Error::MergeValueNotMapOrSeqOfMaps { .. } => {
+            bad("`<<` takes fields from elsewhere, such as `<<: *name`".to_owned())
+        }
         Error::NullIntoString { .. } => bad("nothing stands here, expected text".to_owned()),
         Error::Eof { .. } => bad("the file ends too early".to_owned()),
         Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
@@ -100,8 +120,10 @@ fn explain(path: &Path, text: &str, error: &Error) -> BadFile {
         Error::UnexpectedValueForUnit { .. } | Error::UnexpectedValueForUnitEnumVariant { .. } => {
             bad("this name takes no value".to_owned()).help("write the name alone")
         }
-        Error::UnknownAnchor { .. } => bad("`*` refers to a name that is not marked with `&` before".to_owned())
-            .help("quote the text if it only starts with `*`"),
+        Error::UnknownAnchor { .. } => {
+            bad("`*` refers to a name that is not marked with `&` before".to_owned())
+                .help("quote the text if it only starts with `*`")
+        }
         Error::Budget { breach, .. } => bad(budget(breach)),
         Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
@@ -122,15 +144,24 @@ fn explain(path: &Path, text: &str, error: &Error) -> BadFile {
 /// What is not even YAML.
 fn syntax(path: &Path, text: &str, at: Option<Position>, message: &str) -> BadFile {
     let bad = |message: &str| BadFile::at(path, text, at, message);
+    // The parser says first what it was doing, which nobody asked.
     let message = message.to_lowercase();
+    let message = match message.strip_prefix("while ").and_then(|doing| doing.split_once(", ")) {
+        Some((_, problem)) if !problem.contains("expected ',' or") => problem,
+        _ => message.as_str(),
+    };
     let line = at.and_then(|at| text.lines().nth(at.line - 1)).unwrap_or_default();
     let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
-    if message.contains("tab") && message.contains("indent") || indent.contains('\t') {
+    if message.contains("found a tab")
+        || message.contains("tab") && message.contains("indent")
+        || indent.contains('\t')
+    {
         return bad("a tab cannot indent a line").help("use spaces");
     }
     let bracket = message.contains("bracket") || message.contains("flow") || message.contains("']'");
     if bracket && (message.contains("unclosed") || message.contains("expected") || message.contains("eof")) {
-        return bad("a bracket or brace is not closed, or a comma is missing").help("look from `[` or `{` on");
+        return bad("a bracket or brace is not closed, or a comma is missing")
+            .help("look from `[` or `{` on");
     }
     if message.contains("quote") || message.contains("scalar") && message.contains("end of stream") {
         return bad("a quoted text is not closed").help("look for the missing quotation mark");
@@ -138,10 +169,16 @@ fn syntax(path: &Path, text: &str, at: Option<Position>, message: &str) -> BadFi
     if message.contains("mapping values are not allowed") {
         return bad("a `: ` cannot stand here").help("quote the text if the colon belongs to it");
     }
+    if message.contains("expected '-' indicator") || message.contains("expected <block end>") {
+        return bad("this line is indented differently from those above it");
+    }
+    if message.contains("unexpected character") {
+        return bad("this character cannot begin a value").help("quote the text");
+    }
     if message.contains("simple key") || message.contains("could not find expected ':'") {
         return bad("this line is neither `key: value` nor `- item`");
     }
-    bad(&format!("this is not YAML: {message}"))
+    bad(&format!("this is not YAML: {}", message.replace("scalar", "text")))
 }
 
 fn budget(breach: &BudgetBreach) -> String {
@@ -168,8 +205,12 @@ fn wanted(expected: &str) -> String {
         "f32" | "f64" | "floating point" => "a number".to_owned(),
         "boolean" | "a boolean" => "`true` or `false`".to_owned(),
         "map" | "a map" | "mapping start" => "fields (`name: value`)".to_owned(),
-        "seq" | "a sequence" | "sequence start" => "a list (`[a, b]`, or lines that start with `- `)".to_owned(),
-        "string" | "a string" | "a borrowed string" | "scalar" | "string scalar" | "value" => "text".to_owned(),
+        "seq" | "a sequence" | "sequence start" => {
+            "a list (`[a, b]`, or lines that start with `- `)".to_owned()
+        }
+        "string" | "a string" | "a borrowed string" | "scalar" | "string scalar" | "value" => {
+            "text".to_owned()
+        }
         "mapping end" | "empty mapping end" => "nothing more".to_owned(),
         "single YAML node" => "one value".to_owned(),
         other if other.starts_with("struct ") => "fields (`name: value`)".to_owned(),
@@ -199,8 +240,8 @@ fn found(unexpected: &str) -> String {
 fn here(text: &str, at: Option<Position>) -> String {
     let Some(rest) = rest(text, at) else { return "nothing stands here, ".to_owned() };
     let fields = rest.starts_with('{') || rest.contains(": ") || rest.ends_with(':');
-    match rest.chars().next() {
-        None | Some('#') => "nothing stands here, ".to_owned(),
+    match rest.trim_start().chars().next() {
+        None | Some('#' | ':' | '}' | ']' | ',') => "nothing stands here, ".to_owned(),
         Some('[') => "found a list, ".to_owned(),
         Some('-') if rest.starts_with("- ") => "found a list, ".to_owned(),
         Some('"' | '\'') => "found text, ".to_owned(),

@@ -11,25 +11,29 @@ fleet:
 #[test]
 fn mistakes() {
     let said = |text: &str| Desk::with(&[("shop.yaml", text)]).refused(&["up", "shop.yaml"]);
-    insta::assert_snapshot!(variations(GOOD, &[
-        ("name: shop", "name: shop"),
-        ("name: shop", "nmae: shop"),
-        ("name: shop", "name: My Shop"),
-        ("name: shop", "name: [shop]"),
-        ("fleet:", "flete:"),
-        ("  web: { image: web, count: 2, memory: 256M }\n", ""),
-        ("  web: { image: web, count: 2, memory: 256M }", "  {}"),
-        ("image: web, ", ""),
-        ("image: web", "image: web:stable"),
-        ("image: web", "image: Web!"),
-        ("count: 2", "count: 0"),
-        ("count: 2", "count: 33"),
-        ("count: 2", "count: -1"),
-        ("count: 2", "count: '2'"),
-        ("256M", "256"),
-        ("256M", "1M"),
-        ("memory: 256M", "cpus: 0"),
-    ], said));
+    insta::assert_snapshot!(variations(
+        GOOD,
+        &[
+            ("name: shop", "name: shop"),
+            ("name: shop", "nmae: shop"),
+            ("name: shop", "name: My Shop"),
+            ("name: shop", "name: [shop]"),
+            ("fleet:", "flete:"),
+            ("  web: { image: web, count: 2, memory: 256M }\n", ""),
+            ("  web: { image: web, count: 2, memory: 256M }", "  {}"),
+            ("image: web, ", ""),
+            ("image: web", "image: web:stable"),
+            ("image: web", "image: Web!"),
+            ("count: 2", "count: 0"),
+            ("count: 2", "count: 33"),
+            ("count: 2", "count: -1"),
+            ("count: 2", "count: '2'"),
+            ("256M", "256"),
+            ("256M", "1M"),
+            ("memory: 256M", "cpus: 0"),
+        ],
+        said
+    ));
 }
 
 #[test]

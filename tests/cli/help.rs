@@ -8,8 +8,28 @@ use crate::refusal::Desk;
 #[test]
 fn every_command_explains_itself() {
     let commands = [
-        "", "bake", "images", "images list", "images show", "images rm", "check", "run", "gate", "report", "up",
-        "down", "list", "ssh", "exec", "logs", "cp", "heal", "doctor", "schema", "completions", "man",
+        "",
+        "bake",
+        "images",
+        "images list",
+        "images show",
+        "images rm",
+        "check",
+        "run",
+        "gate",
+        "report",
+        "up",
+        "down",
+        "list",
+        "ssh",
+        "exec",
+        "logs",
+        "cp",
+        "heal",
+        "doctor",
+        "schema",
+        "completions",
+        "man",
     ];
     let desk = Desk::with(&[]);
     let mut all = Vec::new();
@@ -59,7 +79,8 @@ fn shape(value: &serde_json::Value) -> String {
         Value::String(_) => "string".to_owned(),
         Value::Array(items) => format!("[{}]", items.first().map(shape).unwrap_or_default()),
         Value::Object(fields) => {
-            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}: {}", shape(value))).collect();
+            let fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{name}: {}", shape(value))).collect();
             format!("{{ {} }}", fields.join(", "))
         }
     }

@@ -24,8 +24,22 @@ fn mistakes() {
     Command::new("mkfifo").arg(desk.path().join("pipe.jsonl")).status().unwrap();
     let mut all = Vec::new();
     for journal in [
-        "empty.jsonl", "blank.jsonl", "words.jsonl", "yaml.jsonl", "other.jsonl", "type.jsonl", "headless.jsonl",
-        "torn.jsonl", "newer.jsonl", "second.jsonl", "binary.jsonl", "folder", "pipe.jsonl", "/dev/zero", "missing", "",
+        "empty.jsonl",
+        "blank.jsonl",
+        "words.jsonl",
+        "yaml.jsonl",
+        "other.jsonl",
+        "type.jsonl",
+        "headless.jsonl",
+        "torn.jsonl",
+        "newer.jsonl",
+        "second.jsonl",
+        "binary.jsonl",
+        "folder",
+        "pipe.jsonl",
+        "/dev/zero",
+        "missing",
+        "",
     ] {
         all.push(desk.refused(&["report", journal]));
         all.push(desk.refused(&["run", "--replay", journal]));
