@@ -1,6 +1,6 @@
 //! Which kind of file a person wrote, told by what only that kind has; for those who confuse commands.
 
-use crate::diagnostic::{BadFile, closest};
+use crate::diagnostic::{BadFile, closest, read_text};
 use crate::recipe::{Recipe, locate};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +49,10 @@ pub(crate) fn load_recipe(reference: &str, sets: &[(String, String)]) -> Result<
         if bad.path == path && !path.exists() {
             return suggest(bad);
         }
-        let text = std::fs::read_to_string(&bad.path).unwrap_or_default();
-        // Only a file that could be read has been taken for something.
-        if bad.at.is_some() { explain(bad, &text, Kind::Recipe) } else { bad }
+        match read_text(&bad.path) {
+            Ok(text) => explain(bad, &text, Kind::Recipe),
+            Err(_) => bad,
+        }
     })
 }
 

@@ -120,7 +120,10 @@ fn plan_of_file(args: &UpArgs, path: &Path, store: &Store) -> Result<FleetPlan, 
     }
     resolve(&name, &spec, |reference| store.resolve(reference)).map_err(|error| match error.at {
         None if args.name.is_some() => Failure::user(error.message),
-        None => BadFile::at_field(path, &text, "fleet", error.message).into(),
+        None => {
+            let field = if spec.is_empty() { "fleet" } else { "name" };
+            BadFile::at_field(path, &text, field, error.message).into()
+        }
         at => BadFile::at(path, &text, at, error.message).into(),
     })
 }

@@ -11,7 +11,7 @@ fn said(commands: &[&[&str]]) -> String {
 
 #[test]
 fn of_run_and_gate() {
-    insta::assert_snapshot!(said(&[
+    let all = said(&[
         &["rnu", "s.yaml"],
         &["run"],
         &["check"],
@@ -33,12 +33,13 @@ fn of_run_and_gate() {
         &["run", "s.yaml"],
         &["gate", "web"],
         &["gate", "web", "--scenario", "s.yaml"],
-    ]));
+    ]);
+    insta::assert_snapshot!(all);
 }
 
 #[test]
 fn of_images_and_fleets() {
-    insta::assert_snapshot!(said(&[
+    let all = said(&[
         &["bake"],
         &["bake", "web"],
         &["bake", ""],
@@ -72,5 +73,6 @@ fn of_images_and_fleets() {
         &["cp", "s.yaml", "web-1:/a"],
         &["schema", "novel"],
         &["completions", "csh"],
-    ]));
+    ]);
+    insta::assert_snapshot!(all);
 }

@@ -11,7 +11,7 @@ fleet:
 #[test]
 fn mistakes() {
     let said = |text: &str| Desk::with(&[("shop.yaml", text)]).refused(&["up", "shop.yaml"]);
-    insta::assert_snapshot!(variations(
+    let all = variations(
         GOOD,
         &[
             ("name: shop", "name: shop"),
@@ -32,8 +32,9 @@ fn mistakes() {
             ("256M", "1M"),
             ("memory: 256M", "cpus: 0"),
         ],
-        said
-    ));
+        said,
+    );
+    insta::assert_snapshot!(all);
 }
 
 #[test]
