@@ -53,7 +53,7 @@ build: packages
 
 demo: build
 	@mkdir -p $(OUT)
-	$(OVENPROOF) gate images/etcd.yaml --scenario scenarios/etcd-*.yaml --channel stable --junit $(OUT)/demo.xml
+	$(SUDO) $(OVENPROOF) gate images/etcd.yaml --scenario scenarios/etcd-*.yaml --channel stable --junit $(OUT)/demo.xml
 
 test: test-packages fmt lint unit cli vm
 
@@ -71,7 +71,8 @@ cli:
 
 # A few real machines at a time: two cores without hardware virtualisation are slow at more.
 vm:
-	cargo test --quiet --test vm -- --test-threads=1 --nocapture
+	cargo test --quiet --test fleet
+	cargo test --test vm -- --test-threads=1
 
 bench: packages
 	cargo bench

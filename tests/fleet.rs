@@ -1,8 +1,7 @@
 //! The life of real fleets of VMs, as those who break them see it.
 //!
-//! It needs an image whose nodes get ready, named by `OVENPROOF_TEST_IMAGE` and found in the home that
-//! `OVENPROOF_HOME` names; without it nothing is tested, and that is said. It has no test harness because a
-//! fleet's supervisor is this very executable, started again with other arguments.
+//! It bakes the image `etcd`, or finds it baked, in the home that `OVENPROOF_TEST_HOME` names. It has no test
+//! harness because a fleet's supervisor is this very executable, started again with other arguments.
 
 #![expect(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a test without a harness")]
 
@@ -35,41 +34,48 @@ fn main() {
             }
         }
         [_, "client", name] => client(name),
-        _ => match std::env::var("OVENPROOF_TEST_IMAGE") {
-            Ok(image) => tests(&image),
-            Err(_) => println!("not tested: OVENPROOF_TEST_IMAGE names no image"),
-        },
+        _ => tests(),
     }
 }
 
-fn tests(image: &str) {
+/// Its nodes get ready, alone and in threes.
+const IMAGE: &str = "etcd";
+
+fn tests() {
+    let baked = Command::new(env!("CARGO_BIN_EXE_ovenproof"))
+        .args(["bake", "images/etcd.yaml"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("OVENPROOF_HOME", home().root())
+        .status();
+    assert!(baked.expect("the tool").success());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let fleet = create(image, "life", 3).await;
+        let fleet = create("life", 3).await;
         every_action_takes_effect_and_can_be_undone(&fleet).await;
         names_resolve_and_links_break(&fleet).await;
         a_dropped_handle_takes_its_fleet_along(fleet).await;
-        a_killed_supervisor_leaves_nothing_that_heal_does_not_find(image).await;
-        a_killed_client_takes_its_fleet_along(image);
+        a_killed_supervisor_leaves_nothing_that_heal_does_not_find().await;
+        a_killed_client_takes_its_fleet_along();
     });
     println!("all good");
 }
 
 fn home() -> Home {
-    Home::from_env().expect("a home")
+    let home = std::env::var_os("OVENPROOF_TEST_HOME").filter(|home| !home.is_empty());
+    Home::at(home.map_or_else(|| std::env::temp_dir().join("ovenproof-test-home"), PathBuf::from))
 }
 
 fn provider() -> Qemu {
     Qemu::new(home(), Store::open(&home()).expect("a store"))
 }
 
-async fn create(image: &str, name: &str, count: u8) -> Arc<dyn Fleet> {
+async fn create(name: &str, count: u8) -> Arc<dyn Fleet> {
     let role =
-        RoleSpec { image: image.to_owned().into(), count, zones: Vec::new(), memory: None, cpus: None };
+        RoleSpec { image: IMAGE.to_owned().into(), count, zones: Vec::new(), memory: None, cpus: None };
     let store = Store::open(&home()).expect("a store");
     let spec = FleetSpec::from([("node".to_owned(), role)]);
     let plan = resolve(name, &spec, |reference| store.resolve(reference)).expect("a plan");
-    let launch = Launch { plan, lifetime: Lifetime::Run, keep_logs: Some(logs(name)) };
+    let launch = Launch { plan, lifetime: Lifetime::Run, warm: false, keep_logs: Some(logs(name)) };
     provider().create(launch).await.expect("a fleet")
 }
 
@@ -179,8 +185,8 @@ async fn a_dropped_handle_takes_its_fleet_along(fleet: Arc<dyn Fleet>) {
     assert!(ledger::heal(&home()).expect("healed").is_empty());
 }
 
-async fn a_killed_supervisor_leaves_nothing_that_heal_does_not_find(image: &str) {
-    let fleet = create(image, "headless", 1).await;
+async fn a_killed_supervisor_leaves_nothing_that_heal_does_not_find() {
+    let fleet = create("headless", 1).await;
     let record = records("headless").pop().expect("a record");
     let supervisor = record.supervisor.expect("a supervisor").pid;
     assert_eq!(hypervisors_below(&record.folder).len(), 1);
@@ -196,19 +202,17 @@ async fn a_killed_supervisor_leaves_nothing_that_heal_does_not_find(image: &str)
 
 /// Runs in a process of its own: creates a fleet, says so, and waits to be killed.
 fn client(name: &str) {
-    let image = std::env::var("OVENPROOF_TEST_IMAGE").expect("an image");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let _fleet = create(&image, name, 1).await;
+        let _fleet = create(name, 1).await;
         println!("created");
         std::future::pending::<()>().await;
     });
 }
 
-fn a_killed_client_takes_its_fleet_along(image: &str) {
+fn a_killed_client_takes_its_fleet_along() {
     let mut client = Command::new("/proc/self/exe")
         .args(["client", "orphan"])
-        .env("OVENPROOF_TEST_IMAGE", image)
         .stdout(Stdio::piped())
         .spawn()
         .expect("a client");

@@ -1,5 +1,7 @@
 //! The commands about fleets where there is none: what they say, and how they exit.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use assert_cmd::Command;
 
 struct Home(tempfile::TempDir);
@@ -58,7 +60,7 @@ fn a_bad_fleet_file_is_complained_about_at_its_place() {
     std::fs::write(&file, "fleet:\n  etcd: { image: etcd, cuont: 3 }\n").unwrap();
     let (code, _, said) = home.run(&["up", "shop.yaml"]);
     assert_eq!(code, 2);
-    assert!(said.contains("shop.yaml:2:25: unknown field `cuont`"), "{said}");
+    assert!(said.contains("shop.yaml:2:24: unknown field `cuont`"), "{said}");
     std::fs::write(&file, "fleet:\n  etcd: { image: etcd, count: 3 }\n").unwrap();
     let (code, _, said) = home.run(&["up", "shop.yaml"]);
     assert_eq!(code, 2);

@@ -15,7 +15,12 @@ pub(crate) fn open(printer: &Printer) -> Result<Qemu, Failure> {
     for deed in ledger::heal(&home).map_err(FleetError::from)? {
         printer.progress(deed);
     }
-    Ok(Qemu::new(home.clone(), Store::open(&home)?))
+    let store = Store::open(&home)?;
+    // Half snapshots of clients that died. One that cannot be removed now keeps nobody from working.
+    if let Err(error) = store.sweep() {
+        tracing::warn!("unfinished work stays in the store: {error}");
+    }
+    Ok(Qemu::new(home, store))
 }
 
 /// Runs `work` to its end.

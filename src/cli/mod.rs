@@ -29,6 +29,7 @@ pub mod schema;
 pub mod ssh;
 pub mod supervise;
 pub mod up;
+mod warnings;
 
 pub use failure::Failure;
 pub use printer::Printer;
@@ -87,6 +88,7 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let printer = Printer::new(cli.json);
+    warnings::show();
     let result: Result<ExitCode, Failure> = match cli.command {
         Command::Bake(args) => bake::run(&args, &printer),
         Command::Images(args) => images::run(&args, &printer),

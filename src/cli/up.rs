@@ -37,6 +37,9 @@ pub struct UpArgs {
     /// Memory of each instance, such as 512M; without it, as the image says.
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
+    /// Keep a fleet that does not become ready, instead of ending it.
+    #[arg(long)]
+    keep: bool,
     /// Boot every instance, even if there is a snapshot of the fleet.
     #[arg(long)]
     cold: bool,
@@ -61,10 +64,20 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         printer.progress(format!("starting {} in the fleet `{}`", names(&plan), plan.name));
         let launch = Launch { plan, lifetime: Lifetime::UntilDown, warm: !args.cold, keep_logs: None };
         let fleet = provider.create(launch).await?;
-        let ready = wait_for_all(&fleet, printer).await.map_err(|error| {
-            let name = &fleet.plan().name;
-            Failure::from(error).hint(format!("the fleet still runs; `ovenproof down {name}` ends it"))
-        })?;
+        if fleet.restored() {
+            printer.progress("restored it from a snapshot; `--cold` would have booted it");
+        }
+        let ready = match wait_for_all(&fleet, printer).await {
+            Ok(ready) => ready,
+            Err(error) if args.keep => {
+                let hint = format!("the fleet still runs; `ovenproof down {}` ends it", fleet.plan().name);
+                return Err(Failure::from(error).hint(hint));
+            }
+            Err(error) => {
+                fleet.destroy().await?;
+                return Err(Failure::from(error).hint("with `--keep` the fleet stays, to be looked at"));
+            }
+        };
         save(&*fleet, printer).await;
         show(&fleet, &ready, printer);
         Ok(ExitCode::SUCCESS)
@@ -160,7 +173,9 @@ fn show(fleet: &Arc<dyn Fleet>, ready: &BTreeMap<String, Duration>, printer: &Pr
             "image": node.image, "ready_after_ms": took(node).as_millis() as u64,
         })
     });
-    printer.json(&json!({ "fleet": plan.name, "nodes": nodes.collect::<Vec<_>>() }));
+    printer.json(
+        &json!({ "fleet": plan.name, "restored": fleet.restored(), "nodes": nodes.collect::<Vec<_>>() }),
+    );
     let mut rows = vec![["NODE", "ADDRESS", "ZONE", "IMAGE", "READY AFTER"].map(str::to_owned).to_vec()];
     rows.extend(plan.nodes.iter().map(|node| {
         let took = format!("{:.1} s", took(node).as_secs_f64());

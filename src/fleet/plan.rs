@@ -12,7 +12,6 @@ use tera::{Context, Tera};
 use super::spec::{FleetSpec, RoleSpec};
 use crate::diagnostic::Position;
 use crate::guest::probe::ProbeSpec;
-/// The node from which probes and workloads reach the service, and its address on every fleet's network.
 pub use crate::network::{CLIENT, CLIENT_ADDRESS};
 use crate::recipe::InstanceFile;
 use crate::store::{Image, ImageId};

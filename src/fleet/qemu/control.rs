@@ -49,7 +49,7 @@ pub(crate) enum Request {
     Counters {
         fault: String,
     },
-    /// Saves all machines at one instant into a folder.
+    /// Saves all machines at one instant into a folder; says how they are to be woken.
     Save {
         into: PathBuf,
     },

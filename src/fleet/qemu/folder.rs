@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::{self, Snapshot};
+use super::wake::WakeBy;
 use crate::fleet::plan::{FleetPlan, NodePlan};
 use crate::fleet::provider::Lifetime;
 use crate::guest::KeyPair;
@@ -43,8 +44,8 @@ pub(crate) struct Setup {
     pub boot: BTreeMap<String, BootFiles>,
     /// What the machine ids of the nodes are derived from: unique, but for fleets from one snapshot.
     pub identity: String,
-    /// The VMs go on from saved memory, which lies in their folders.
-    pub restored: bool,
+    /// The VMs go on from saved memory, which lies in their folders, and are woken like this.
+    pub restored: Option<WakeBy>,
 }
 
 /// What one node boots from.

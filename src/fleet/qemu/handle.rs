@@ -19,6 +19,7 @@ use super::control::{Address, Connection, Request, gone};
 use super::folder::{Folder, Setup};
 use super::snapshot::{self, Snapshot};
 use super::supervisor::failed;
+use super::wake::WakeBy;
 use crate::fleet::ledger::{FleetRecord, Ledger, remove_leftovers};
 use crate::fleet::plan::{FleetPlan, NodePlan};
 use crate::fleet::provider::{Fleet, FleetError, InstanceAction, InstanceState, InstanceStatus};
@@ -32,7 +33,7 @@ use crate::units::Span;
 
 /// Between two readiness probes: a guest that boots has better things to do than to answer.
 const PROBE_EVERY: Duration = Duration::from_millis(400);
-/// For a restored guest to take the time; it answers within two seconds or something is wrong with it.
+/// For a login to guests that stood still.
 const WAKE_UP: Duration = Duration::from_secs(20);
 /// For one readiness probe that is a login.
 const LOGIN_TRY: Duration = Duration::from_secs(45);
@@ -70,7 +71,7 @@ impl QemuFleet {
         let folder = Folder::new(&record.folder);
         let unreadable = || failed("cannot read the fleet's folder");
         let Setup { plan, restored, .. } = folder.setup().map_err(unreadable())?;
-        let restored = restored && owner.is_some();
+        let restored = restored.is_some() && owner.is_some();
         let address = Arc::new(Address::of(folder.root()).map_err(unreadable())?);
         let private_key = folder.key().map_err(unreadable())?.private;
         let mut identities = BTreeMap::new();
@@ -83,9 +84,8 @@ impl QemuFleet {
         Ok(QemuFleet { home, record, plan, store, restored, folder, address, identities, leases, owner })
     }
 
-    /// Tells guests that were restored what they cannot know: what time it is, and that others have the same
-    /// memory and must not have the same random numbers.
-    pub(crate) async fn wake_up(&self) -> Result<(), FleetError> {
+    /// What [`super::wake::WakePort`] does, for guests that do not answer there.
+    pub(crate) async fn wake_over_ssh(&self) -> Result<(), FleetError> {
         let mut guests = tokio::task::JoinSet::new();
         for node in &self.plan.nodes {
             let session = self.session(&node.name);
@@ -178,7 +178,7 @@ impl Fleet for QemuFleet {
     async fn save(&self) -> Result<bool, FleetError> {
         let setup = self.folder.setup().map_err(failed("cannot read the fleet's folder"))?;
         // Saved already, or with disks whose state cannot be.
-        if setup.restored || setup.boot.values().any(|boot| boot.initrd.is_none()) {
+        if setup.restored.is_some() || setup.boot.values().any(|boot| boot.initrd.is_none()) {
             return Ok(false);
         }
         let Some(key) = snapshot::key(&self.plan) else { return Ok(false) };
@@ -189,9 +189,12 @@ impl Fleet for QemuFleet {
         }
         let part = work.dir().join("snapshot");
         create_private_dir(&part).map_err(failed("cannot make a snapshot"))?;
-        self.ask::<()>(&Request::Save { into: part.clone() }).await?;
+        let wake: WakeBy = self.ask(&Request::Save { into: part.clone() }).await?;
+        if wake == WakeBy::Ssh {
+            self.wake_over_ssh().await?;
+        }
         self.folder.save_identities(&self.plan, &part).map_err(failed("cannot save the keys"))?;
-        Snapshot::seal(&part, &setup.identity).map_err(failed("cannot describe the snapshot"))?;
+        Snapshot::seal(&part, &setup.identity, wake).map_err(failed("cannot describe the snapshot"))?;
         let store = self.store.clone();
         // Waits for the disk.
         let published = tokio::task::spawn_blocking(move || store.publish_snapshot(&key, work, &part)).await;

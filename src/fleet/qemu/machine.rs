@@ -32,8 +32,9 @@ impl Machine<'_> {
         [0x52, 0x54, a, b, c, d]
     }
 
-    /// The arguments of QEMU. `qmp` is the number of the inherited socket on which it is to be controlled.
-    pub(crate) fn arguments(&self, qmp: i32) -> Vec<String> {
+    /// The arguments of QEMU. `qmp` is the number of the inherited socket on which it is to be controlled,
+    /// `wake` of that behind the second serial port.
+    pub(crate) fn arguments(&self, qmp: i32, wake: i32) -> Vec<String> {
         let Machine { node, boot, .. } = self;
         let files = NodeFolder::new(&node.name);
         let mac = Self::mac(node).map(|byte| format!("{byte:02x}")).join(":");
@@ -65,6 +66,8 @@ impl Machine<'_> {
         option("mon", "chardev=qmp,mode=control".to_owned());
         option("chardev", format!("file,id=console,append=on,path={}", escaped(&files.console())));
         option("serial", "chardev:console".to_owned());
+        option("chardev", format!("socket,id=wake,fd={wake}"));
+        option("serial", "chardev:wake".to_owned());
 
         option("kernel", boot.kernel.display().to_string());
         if let Some(initrd) = &boot.initrd {
@@ -166,7 +169,7 @@ mod tests {
             accelerator: Accelerator::Tcg,
             restored: false,
         };
-        let text = machine.arguments(9).join(" ").replace(" -", "\n-");
+        let text = machine.arguments(9, 10).join(" ").replace(" -", "\n-");
         insta::assert_snapshot!(text, @"
         -name ovenproof-shop-etcd-1
         -machine q35,usb=off,vmport=off,smbios-entry-point-type=64
@@ -177,6 +180,8 @@ mod tests {
         -mon chardev=qmp,mode=control
         -chardev file,id=console,append=on,path=nodes/etcd-1/console.log
         -serial chardev:console
+        -chardev socket,id=wake,fd=10
+        -serial chardev:wake
         -kernel /s/vmlinuz
         -append root=PARTUUID=1 rw console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
         -smbios type=11,path=nodes/etcd-1/authorized_key.credential

@@ -8,7 +8,7 @@
 //! | `folder` | what lies where in the folder of a fleet |
 //! | `credentials`, `machine`, [`accel`] | the command line of a VM and what it is given at boot |
 //! | `snapshot` | a fleet saved at one instant, and what it is restored from |
-//! | `vm`, `qmp`, `console` | one VM: its process, its control connection, its console log |
+//! | `vm`, `qmp`, `wake`, `console` | one VM: its process, its control connections, its console log |
 //! | [`supervisor`], `service` | the process that owns them, and what it answers |
 //! | `control`, `handle` | the conversation with it, and the [`Fleet`] that others hold |
 
@@ -27,6 +27,7 @@ use self::folder::{BootFiles, Folder, Setup};
 use self::handle::{Owner, QemuFleet};
 use self::snapshot::Snapshot;
 use self::supervisor::failed;
+use self::wake::WakeBy;
 use super::ledger::{FleetRecord, Ledger, remove_leftovers};
 use super::plan::FleetPlan;
 use super::process::ProcessId;
@@ -46,6 +47,7 @@ mod service;
 mod snapshot;
 pub mod supervisor;
 mod vm;
+mod wake;
 
 /// Until all VMs of a fleet are started (not booted).
 const CREATE: Duration = Duration::from_secs(120);
@@ -87,7 +89,7 @@ impl Qemu {
         }
         let Launch { plan, lifetime, keep_logs, .. } = launch;
         let (home, identity) = (self.home.root().to_owned(), id.clone());
-        Ok(Setup { id, home, plan, lifetime, keep_logs, boot, identity, restored: false })
+        Ok(Setup { id, home, plan, lifetime, keep_logs, boot, identity, restored: None })
     }
 
     fn record(&self, setup: &Setup) -> Result<FleetRecord, FleetError> {
@@ -166,7 +168,9 @@ impl Provider for Qemu {
             match self.create_from(launch.clone(), Some(&snapshot)).await {
                 Err(FleetError::Exists(name)) => return Err(FleetError::Exists(name)),
                 Err(error) => {
-                    tracing::warn!("a snapshot could not be restored and is dropped: {error}");
+                    tracing::warn!(
+                        "a snapshot could not be restored and is dropped; the fleet boots instead: {error}"
+                    );
                     self.store.discard_snapshot(&key).map_err(from_store)?;
                 }
                 Ok(fleet) => return Ok(fleet),
@@ -192,7 +196,7 @@ impl Qemu {
         match Snapshot::open(&dir) {
             Ok(snapshot) => Ok(Some((key, snapshot))),
             Err(why) => {
-                tracing::warn!("a snapshot is damaged and is dropped: {why}");
+                tracing::warn!("a snapshot is damaged and is dropped; the fleet boots instead: {why}");
                 self.store.discard_snapshot(&key).map_err(from_store)?;
                 Ok(None)
             }
@@ -207,7 +211,7 @@ impl Qemu {
         let mut setup = self.setup(launch, format!("{:016x}", rand::random::<u64>()))?;
         if let Some(snapshot) = snapshot {
             setup.identity.clone_from(&snapshot.identity);
-            setup.restored = true;
+            setup.restored = Some(snapshot.wake);
         }
         let record = self.record(&setup)?;
         let ledger = Ledger::of(&self.home);
@@ -230,8 +234,8 @@ impl Qemu {
             return Err(error);
         }
         let fleet = Arc::new(QemuFleet::open(self.home.clone(), self.store.clone(), record, owner)?);
-        if snapshot.is_some()
-            && let Err(error) = fleet.wake_up().await
+        if snapshot.is_some_and(|snapshot| snapshot.wake == WakeBy::Ssh)
+            && let Err(error) = fleet.wake_over_ssh().await
         {
             fleet.destroy().await?;
             return Err(error);

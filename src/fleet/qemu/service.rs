@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,10 +13,14 @@ use tokio::time::Instant;
 
 use super::control::{Connection, Refusal, Reply, Request};
 use super::supervisor::{Vms, for_each};
-use super::vm::Vm;
+use super::vm::{Vm, WAKE_UP};
+use super::wake::WakeBy;
 use crate::fleet::provider::{FleetError, InstanceAction};
 use crate::guest::Stream;
 use crate::network::Switch;
+
+/// For a guest whose image has the service that answers on the wake port to do so.
+const LISTENING: Duration = Duration::from_secs(5);
 
 pub(crate) struct Service {
     vms: Vms,
@@ -91,10 +96,7 @@ impl Service {
                 leases.faults.remove(&fault);
                 value(self.switch.remove(&fault).unwrap_or_default())
             }
-            Request::Save { into } => {
-                self.save(into).await?;
-                Ok(Value::Null)
-            }
+            Request::Save { into } => value(self.save(into).await?),
             Request::Counters { fault } => value(self.switch.counters(&fault)),
             Request::Dial { .. } | Request::Destroy => {
                 Err(Refusal::Provider("this ends a conversation".to_owned()))
@@ -104,7 +106,11 @@ impl Service {
 
     /// All machines stand still while each is saved, and go on whatever came of it. Frames that are under way
     /// in the switch are not saved: to the guests they are lost, as frames may be.
-    async fn save(&self, into: PathBuf) -> Result<(), FleetError> {
+    async fn save(&self, into: PathBuf) -> Result<WakeBy, FleetError> {
+        let wake = match for_each(&self.vms, |vm| async move { vm.wake(LISTENING).await }).await {
+            Ok(()) => WakeBy::Port,
+            Err(_) => WakeBy::Ssh,
+        };
         let paused = for_each(&self.vms, |vm| async move { vm.pause().await }).await;
         let into = Arc::new(into);
         let saved = match paused {
@@ -118,7 +124,11 @@ impl Service {
             Err(error) => Err(error),
         };
         let resumed = for_each(&self.vms, |vm| async move { vm.resume().await }).await;
-        saved.and(resumed)
+        saved.and(resumed)?;
+        if wake == WakeBy::Port {
+            for_each(&self.vms, |vm| async move { vm.wake(WAKE_UP).await }).await?;
+        }
+        Ok(wake)
     }
 
     async fn dial(&self, node: &str, port: u16, deadline: Instant) -> Result<Box<dyn Stream>, Refusal> {

@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use super::accel::Accelerator;
 use super::folder::NodeFolder;
 use super::vm::HYPERVISOR;
+use super::wake::WakeBy;
 use crate::fleet::plan::FleetPlan;
 
 /// Changes whenever the machine that `machine.rs` describes does, or what a snapshot consists of.
-const FORMAT: &str = "ovenproof fleet snapshot v1";
+const FORMAT: &str = "ovenproof fleet snapshot v2";
 const RECORD: &str = "snapshot.json";
 
 /// `snapshot.json`: written last, so that a snapshot without it is none.
@@ -29,6 +30,7 @@ struct Record {
     format: String,
     /// What the machine ids of the nodes are derived from.
     identity: String,
+    wake: WakeBy,
     /// Length in bytes of every file.
     files: BTreeMap<String, u64>,
 }
@@ -38,6 +40,7 @@ struct Record {
 pub(crate) struct Snapshot {
     dir: PathBuf,
     pub(crate) identity: String,
+    pub(crate) wake: WakeBy,
 }
 
 /// The files of one node's snapshot, under `dir`.
@@ -81,17 +84,17 @@ impl Snapshot {
                 return Err(format!("{name} has {found} bytes, expected {length}"));
             }
         }
-        Ok(Snapshot { dir: dir.to_owned(), identity: record.identity })
+        Ok(Snapshot { dir: dir.to_owned(), identity: record.identity, wake: record.wake })
     }
 
     /// Describes the files in `dir`, which makes a snapshot of them.
-    pub(crate) fn seal(dir: &Path, identity: &str) -> io::Result<()> {
+    pub(crate) fn seal(dir: &Path, identity: &str, wake: WakeBy) -> io::Result<()> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             files.insert(entry.file_name().to_string_lossy().into_owned(), entry.metadata()?.len());
         }
-        let record = Record { format: FORMAT.to_owned(), identity: identity.to_owned(), files };
+        let record = Record { format: FORMAT.to_owned(), identity: identity.to_owned(), wake, files };
         fs::write(dir.join(RECORD), serde_json::to_vec_pretty(&record)?)
     }
 
@@ -185,12 +188,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(Snapshot::open(dir.path()).is_err());
         fs::write(dir.path().join("etcd-1.ram"), "memory").unwrap();
-        Snapshot::seal(dir.path(), "7").unwrap();
+        Snapshot::seal(dir.path(), "7", WakeBy::Port).unwrap();
         assert_eq!(Snapshot::open(dir.path()).unwrap().identity, "7");
         fs::write(dir.path().join("etcd-1.ram"), "mem").unwrap();
         assert_eq!(Snapshot::open(dir.path()).unwrap_err(), "etcd-1.ram has 3 bytes, expected 6");
         let record = fs::read_to_string(dir.path().join(RECORD)).unwrap();
-        fs::write(dir.path().join(RECORD), record.replace("v1", "v0")).unwrap();
+        fs::write(dir.path().join(RECORD), record.replace("v2", "v0")).unwrap();
         assert!(Snapshot::open(dir.path()).unwrap_err().contains("format"));
     }
 }

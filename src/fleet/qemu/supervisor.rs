@@ -21,7 +21,8 @@ use super::control::{Connection, Refusal, Reply};
 use super::folder::{CONTROL_SOCKET, Folder, NodeFolder, Setup};
 use super::machine::Machine;
 use super::service::Service;
-use super::vm::Vm;
+use super::vm::{Vm, WAKE_UP};
+use super::wake::WakeBy;
 use crate::fleet::ledger::{Ledger, LedgerError};
 use crate::fleet::process::ProcessId;
 use crate::fleet::provider::{FleetError, Lifetime};
@@ -123,8 +124,8 @@ fn machines(setup: &Setup) -> Result<Vms, FleetError> {
 }
 
 /// Starts the switch and all machines. The switch comes first: nobody's first frame is to be lost. Restored
-/// machines go on together, when the last of them is there.
-async fn start(vms: &Vms, restored: bool) -> Result<(UnixListener, Switch), FleetError> {
+/// machines go on together, when the last of them is there, and nobody meets them before they are awake.
+async fn start(vms: &Vms, restored: Option<WakeBy>) -> Result<(UnixListener, Switch), FleetError> {
     let ports = vms.values().map(|vm| {
         let files = NodeFolder::new(&vm.node.name);
         PortSpec {
@@ -138,12 +139,15 @@ async fn start(vms: &Vms, restored: bool) -> Result<(UnixListener, Switch), Flee
     let switch = Switch::start(SwitchSpec { ports: ports.collect(), pcap: None })
         .map_err(|error| FleetError::Provider(format!("the switch: {error}")))?;
     for_each(vms, move |vm| async move {
-        vm.create_disk(restored).await?;
-        if restored { vm.restore().await } else { vm.start().await }
+        vm.create_disk(restored.is_some()).await?;
+        if restored.is_some() { vm.restore().await } else { vm.start().await }
     })
     .await?;
-    if restored {
+    if restored.is_some() {
         for_each(vms, |vm| async move { vm.resume().await }).await?;
+    }
+    if restored == Some(WakeBy::Port) {
+        for_each(vms, |vm| async move { vm.wake(WAKE_UP).await }).await?;
     }
     // Bound relative to the working directory: the path of a socket must be short.
     let listener = UnixListener::bind(CONTROL_SOCKET).map_err(failed("cannot listen"))?;

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -24,6 +24,7 @@ use super::folder::{BootFiles, NodeFolder};
 use super::machine::Machine;
 use super::qmp::{Event, Qmp, QmpError};
 use super::snapshot::{self, SavedNode};
+use super::wake::WakePort;
 use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
 
@@ -33,6 +34,9 @@ const START: Duration = Duration::from_secs(60);
 const SHUTDOWN: Duration = Duration::from_secs(150);
 /// Until a reset or a killed process shows.
 const PROMPT: Duration = Duration::from_secs(30);
+
+/// Until a guest that is known to listen is awake; it needs milliseconds unless the machine is overloaded.
+pub(crate) const WAKE_UP: Duration = Duration::from_secs(20);
 
 /// No guest gets from a reset to the next one so fast.
 const FIRMWARE_RESETS: Duration = Duration::from_secs(1);
@@ -58,6 +62,7 @@ pub(crate) struct Vm {
 struct Running {
     pid: u32,
     qmp: Qmp,
+    wake: WakePort,
     /// Where the host forwards to the guest's SSH server.
     ssh_port: u16,
     kill: mpsc::UnboundedSender<()>,
@@ -143,6 +148,15 @@ impl Vm {
     pub(crate) async fn resume(&self) -> Result<(), FleetError> {
         let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
         self.set_frozen(&running, false).await
+    }
+
+    /// Tells a guest that stood still the time, and makes its random numbers its own.
+    pub(crate) async fn wake(&self, limit: Duration) -> Result<(), FleetError> {
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        match timeout(limit, running.wake.wake()).await {
+            Ok(woken) => woken.map_err(|error| self.provider(&format!("did not wake up: {error}"))),
+            Err(_) => Err(self.provider("did not wake up in time")),
+        }
     }
 
     /// Makes a running machine stand still, so that it can be saved.
@@ -257,19 +271,18 @@ impl Vm {
         let what = if restored { "restored, as boot" } else { "boot" };
         console::mark(&self.files.console(), &format!("{what} {boot} of {}", self.node.name))
             .map_err(|error| self.failed(format!("cannot write the console log: {error}")))?;
-        let (ours, theirs) =
-            std::os::unix::net::UnixStream::pair().map_err(|error| self.failed(error.to_string()))?;
-        ours.set_nonblocking(true).map_err(|error| self.failed(error.to_string()))?;
-        let stream = UnixStream::from_std(ours).map_err(|error| self.failed(error.to_string()))?;
-        let child =
-            self.spawn(&theirs, restored).map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
-        drop(theirs);
+        let pair = || socket_pair().map_err(|error| self.failed(error.to_string()));
+        let ((qmp, qmp_in_qemu), (wake, wake_in_qemu)) = (pair()?, pair()?);
+        let child = self
+            .spawn([&qmp_in_qemu, &wake_in_qemu], restored)
+            .map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
+        drop((qmp_in_qemu, wake_in_qemu));
         let pid = child.id().unwrap_or_default();
         let (kill, killed) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);
         tokio::spawn(reap(child, killed, end));
         // Dropped on failure, `kill` ends the process.
-        let qmp = Qmp::start(stream, START).await.map_err(|error| self.failed(error.to_string()))?;
+        let qmp = Qmp::start(qmp, START).await.map_err(|error| self.failed(error.to_string()))?;
         let ssh_port = self.forwarded_port(&qmp).await?;
         self.boots.send_replace(boot);
         tokio::spawn(count_resets(
@@ -278,7 +291,7 @@ impl Vm {
             self.files.clone(),
             self.node.name.clone(),
         ));
-        let running = Arc::new(Running { pid, qmp, ssh_port, kill, ended });
+        let running = Arc::new(Running { pid, qmp, wake: WakePort::new(wake), ssh_port, kill, ended });
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
         Ok(running)
     }
@@ -291,10 +304,11 @@ impl Vm {
         self.ask(running.qmp.execute("migrate-set-capabilities", arguments).await).map(drop)
     }
 
-    fn spawn(&self, qmp: &std::os::unix::net::UnixStream, restored: bool) -> io::Result<Child> {
+    /// Starts the process, with its ends of the control connection and of the wake port.
+    fn spawn(&self, sockets: [&OwnedFd; 2], restored: bool) -> io::Result<Child> {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).mode(0o600).open(self.files.log())?;
-        let fd = qmp.as_raw_fd();
+        let [qmp, wake] = sockets.map(AsRawFd::as_raw_fd);
         let machine = Machine {
             fleet: &self.fleet,
             identity: &self.identity,
@@ -304,10 +318,10 @@ impl Vm {
             restored,
         };
         let mut command = Command::new(HYPERVISOR);
-        command.args(machine.arguments(fd));
+        command.args(machine.arguments(qmp, wake));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let supervisor = rustix::process::getpid();
-        // SAFETY: only system calls are made between fork and exec; the descriptor is open until after
+        // SAFETY: only system calls are made between fork and exec; the descriptors are open until after
         // `spawn` returns.
         unsafe {
             command.pre_exec(move || {
@@ -316,8 +330,10 @@ impl Vm {
                 if getppid() != Some(supervisor) {
                     return Err(io::Error::other("the supervisor has died"));
                 }
-                let qmp = rustix::fd::BorrowedFd::borrow_raw(fd);
-                rustix::io::fcntl_setfd(qmp, FdFlags::empty())?;
+                for socket in [qmp, wake] {
+                    let socket = rustix::fd::BorrowedFd::borrow_raw(socket);
+                    rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
+                }
                 Ok(())
             });
         }
@@ -398,6 +414,13 @@ impl Vm {
         let console = console::tail(&self.files.console(), console::SHOWN_LINES);
         FleetError::Start { node: self.node.name.clone(), reason, console }
     }
+}
+
+/// A socket of ours and its other end, which a process can inherit.
+fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs.into()))
 }
 
 /// Waits for the process, and ends it when told to or when nobody could tell any more.

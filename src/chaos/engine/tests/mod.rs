@@ -121,8 +121,11 @@ async fn a_good_service_passes_and_every_fault_is_proven_and_healed() {
 
 #[tokio::test]
 async fn a_service_that_forgets_acknowledged_writes_fails() {
-    let ran = run_to_end(Flaw::Forgetful, KILL).await;
+    // Nothing is written after the kill: a later write would hide the loss of an earlier one.
+    let kill_all = "  - { at: 600ms, for: 300ms, inject: { instance.kill: { target: { all: reg } } } }\n";
+    let ran = run_to_end(Flaw::Forgetful, kill_all).await;
     assert_eq!(ran.result.verdict, Verdict::Fail, "{:#?}", ran.said());
+    assert_eq!(ran.judged("no acknowledged write lost"), Verdict::Fail);
     assert_eq!(ran.judged("linearizable"), Verdict::Fail);
     assert_eq!(ran.judged(COMES_BACK), Verdict::Pass);
     assert!(ran.dir.path().join("logs/reg-1.journal.log").exists(), "service logs are kept of a failure");

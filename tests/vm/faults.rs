@@ -1,0 +1,42 @@
+//! Every fault of the catalogue against real machines.
+
+use crate::machines::{assert_nothing_runs, baked, home, run};
+
+/// The journal of a run that `--json` printed.
+fn journal(stdout: &str) -> String {
+    let runs: serde_json::Value = serde_json::from_str(stdout).expect("JSON");
+    let id = runs[0]["header"]["run"].as_str().expect("a run id");
+    std::fs::read_to_string(home().join("runs").join(id).join("journal.jsonl")).expect("a journal")
+}
+
+/// The lines of a journal that contain `what`.
+fn count(journal: &str, what: &str) -> usize {
+    journal.lines().filter(|line| line.contains(what)).count()
+}
+
+#[test]
+fn every_fault_is_proven_and_undone() {
+    baked(&["web"]);
+    let said = run(&["--json", "run", "tests/fixtures/every-fault.yaml", "--seed", "7"]).exits(0);
+    let journal = journal(&said.stdout);
+    let faults = 11;
+    assert_eq!(count(&journal, "{\"injected\":"), faults, "{journal}");
+    assert_eq!(count(&journal, "{\"proven\":"), faults, "{journal}");
+    assert_eq!(count(&journal, "\"verified\":true"), faults, "{journal}");
+    assert_eq!(count(&journal, "{\"not_proven\":"), 0, "{journal}");
+    assert_nothing_runs();
+}
+
+#[test]
+fn the_same_seed_gives_the_same_schedule_and_another_seed_another() {
+    baked(&["web"]);
+    let schedule = |seed: &str| {
+        let said = run(&["--json", "check", "tests/fixtures/every-fault.yaml", "--seed", seed]).exits(0);
+        let checked: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+        checked[0]["schedule"].clone()
+    };
+    assert!(schedule("7").as_array().is_some_and(|steps| steps.len() == 11));
+    assert_eq!(schedule("7"), schedule("7"));
+    assert_eq!(schedule("7"), schedule("7"));
+    assert_ne!(schedule("7"), schedule("8"));
+}
