@@ -6,14 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, Printer};
+use super::{Failure, Printer, kind};
 use crate::bake::{LayerNote, Outcome, Progress, bake};
 use crate::home::Home;
-use crate::recipe::{Recipe, locate};
+
 use crate::store::Store;
 use crate::units::Size;
 
-/// Bake an image from a recipe; nothing changed = nothing done.
+/// Bake an image from a recipe. Takes no time if nothing changed since it was last baked.
 #[derive(Debug, Args)]
 pub struct BakeArgs {
     /// The recipe: a path, or NAME for images/NAME.yaml.
@@ -34,7 +34,7 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
 
 pub fn run(args: &BakeArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let started = Instant::now();
-    let recipe = Recipe::load(&locate(&args.recipe), &args.sets)?;
+    let recipe = kind::load_recipe(&args.recipe, &args.sets)?;
     let home = Home::from_env()?;
     let store = Store::open(&home)?;
     let baked = bake(recipe.plan(), &store, &home, &mut Lines::new(printer))?;

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, Printer, fleets::table};
+use super::kind::Kind;
+use super::{Failure, Printer, bake::parse_set, fleets::table};
 use crate::chaos::Scenario;
 use crate::chaos::schedule::describe;
 use crate::diagnostic::{BadFile, read_text};
@@ -14,7 +15,7 @@ use crate::recipe::Recipe;
 use crate::seed::Seed;
 use crate::units::Span;
 
-/// Validate recipes and scenarios, and print the resolved plan or schedule. Touches nothing.
+/// Check recipes and scenarios, and print what they would do. Starts and creates nothing.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Recipes and scenarios.
@@ -22,15 +23,19 @@ pub struct CheckArgs {
     files: Vec<PathBuf>,
 
     /// The seed for schedules, instead of the scenario's own.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::whole(0, u64::MAX))]
     seed: Option<u64>,
+
+    /// Give a variable of the recipes a value; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_set)]
+    sets: Vec<(String, String)>,
 }
 
 pub fn run(args: &CheckArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let mut found = Vec::new();
     let mut bad: Vec<BadFile> = Vec::new();
     for file in &args.files {
-        match check(file, args.seed, printer) {
+        match check(file, args, printer) {
             Ok(value) => found.push(value),
             Err(error) => bad.push(error),
         }
@@ -42,14 +47,15 @@ pub fn run(args: &CheckArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     }
 }
 
-fn check(path: &Path, seed: Option<u64>, printer: &Printer) -> Result<Value, BadFile> {
+fn check(path: &Path, args: &CheckArgs, printer: &Printer) -> Result<Value, BadFile> {
     let text = read_text(path)?;
-    // A recipe is a template before it is YAML, so the kind of file is told by what only scenarios have.
-    let is_scenario =
-        text.lines().any(|line| ["fleet:", "steady:", "timeline:"].iter().any(|key| line.starts_with(key)));
-    match is_scenario {
-        true => scenario(&Scenario::parse(path, text)?, seed, printer),
-        false => recipe(path, printer),
+    match Kind::of(&text) {
+        Some(Kind::Scenario) => scenario(&Scenario::parse(path, text)?, args.seed, printer),
+        Some(Kind::Fleet) => {
+            Err(BadFile::whole(path, "is a fleet file; recipes and scenarios can be checked")
+                .help(format!("`ovenproof up {}` checks it before it starts the fleet", path.display())))
+        }
+        _ => recipe(path, &args.sets, printer),
     }
 }
 
@@ -85,8 +91,8 @@ fn scenario(scenario: &Scenario, seed: Option<u64>, printer: &Printer) -> Result
     }))
 }
 
-fn recipe(path: &Path, printer: &Printer) -> Result<Value, BadFile> {
-    let recipe = Recipe::load(path, &[])?;
+fn recipe(path: &Path, sets: &[(String, String)], printer: &Printer) -> Result<Value, BadFile> {
+    let recipe = Recipe::load(path, sets)?;
     let plan = recipe.plan();
     let short = |id: &str| id.chars().take(12).collect::<String>();
     printer.line(format!(

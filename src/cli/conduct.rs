@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::kind::{self, Kind};
 use super::{Failure, Printer};
 use crate::chaos::Scenario;
 use crate::chaos::engine::{self, Options};
-use crate::diagnostic::{BadFile, closest};
+use crate::diagnostic::{BadFile, closest, read_text};
 use crate::fleet::plan::resolve;
 use crate::fleet::{FleetPlan, Provider};
 use crate::home::{Home, create_private_dir};
@@ -179,7 +180,11 @@ pub(crate) fn exit_code(verdict: Verdict) -> ExitCode {
 
 /// Loads every scenario before anything is started: a slip in the last file must not cost a night.
 pub(crate) fn load_all(paths: &[PathBuf]) -> Result<Vec<Scenario>, Failure> {
-    paths.iter().map(|path| Scenario::load(path).map_err(Failure::from)).collect()
+    let load = |path: &PathBuf| {
+        let text = read_text(path)?;
+        Scenario::parse(path, text.clone()).map_err(|bad| kind::explain(bad, &text, Kind::Scenario))
+    };
+    paths.iter().map(|path| load(path).map_err(Failure::from)).collect()
 }
 
 /// The first interrupt ends the run in order; the second ends us at once, and the fleet's supervisor, which

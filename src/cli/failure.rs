@@ -7,7 +7,7 @@ use super::Printer;
 use crate::bake::BakeError;
 use crate::diagnostic::BadFile;
 use crate::fleet::FleetError;
-use crate::store::StoreError;
+use crate::store::{StoreError, is_name};
 
 /// Whose fault it is; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,9 +89,13 @@ impl From<StoreError> for Failure {
         match &error {
             StoreError::NoSuchImage { reference, close } => match close.first() {
                 Some(best) => Failure::user(&error).hint(format!("did you mean `{best}`?")),
-                None => Failure::user(&error).hint(format!(
-                    "`ovenproof images` shows what there is; `ovenproof bake {reference}` makes it"
+                None if is_name(reference) => Failure::user(&error).hint(format!(
+                    "`ovenproof images` shows what there is; `ovenproof bake {reference}` makes one"
                 )),
+                None => Failure::user(&error).hint(
+                    "`ovenproof images` shows what there is; expected NAME, NAME:CHANNEL, or the first digits \
+                     of an id, at least 4",
+                ),
             },
             StoreError::NoSuchChannel { known, .. } if known.is_empty() => Failure::user(&error)
                 .hint("it has no channels yet; `ovenproof gate` moves one when the evidence is good"),

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 
 use super::bake::{Lines, parse_set};
 use super::conduct::{Job, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
-use super::{Failure, Printer, fleets};
+use super::{Failure, Printer, fleets, kind};
 use crate::bake::bake;
 use crate::home::Home;
 use crate::journal::Verdict;
-use crate::recipe::{Recipe, locate};
 use crate::report::Run;
 use crate::seed::Seed;
 use crate::store::{Image, Store};
@@ -32,7 +31,7 @@ pub struct GateArgs {
     channel: String,
 
     /// The seed, instead of the scenarios' own.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::whole(0, u64::MAX))]
     seed: Option<u64>,
 
     /// Boot every instance, even if there is a snapshot of the fleet.
@@ -49,7 +48,7 @@ pub struct GateArgs {
 }
 
 pub fn run(args: &GateArgs, printer: &Printer) -> Result<ExitCode, Failure> {
-    let recipe = Recipe::load(&locate(&args.recipe), &args.sets)?;
+    let recipe = kind::load_recipe(&args.recipe, &args.sets)?;
     let scenarios = load_all(&args.scenarios)?;
     let name = &recipe.plan().name;
     // Each scenario, not only one of them: a gate that tests something else is no gate.

@@ -10,7 +10,7 @@ use crate::home::Home;
 use crate::store::{Image, Store};
 use crate::units::Size;
 
-/// The images on this machine.
+/// List, show or remove the images on this machine.
 #[derive(Debug, Args)]
 pub struct ImagesArgs {
     #[command(subcommand)]

@@ -19,6 +19,7 @@ mod fleets;
 pub mod gate;
 pub mod heal;
 pub mod images;
+mod kind;
 pub mod list;
 pub mod logs;
 pub mod printer;
@@ -69,6 +70,15 @@ enum Command {
     Man(schema::ManArgs),
     #[command(name = crate::fleet::qemu::SUPERVISE, hide = true)]
     Supervise(supervise::SuperviseArgs),
+}
+
+/// Reads a whole number between `least` and `most`, and says so where there is none.
+fn whole(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+    move |text| match text.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ if most == u64::MAX => Err(format!("expected a whole number from {least}")),
+        _ => Err(format!("expected a whole number from {least} to {most}")),
+    }
 }
 
 /// Parses the command line, runs the command, maps what came of it to an exit code.

@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 use super::{Failure, Printer};
 use crate::diagnostic;
 use crate::home::Home;
-use crate::journal::JournalError;
+use crate::journal::{self, Entry, Event, JournalError};
 use crate::report::{Run, html, junit, markdown, terminal};
 
 /// Show how a run went, and make its reports again.
@@ -34,6 +34,11 @@ pub(super) struct Args {
 /// Reading a report is a success whatever the verdict of the run was.
 pub(super) fn run(args: &Args, printer: &Printer) -> Result<ExitCode, Failure> {
     let journal = find(&Home::from_env()?, &args.run)?;
+    let started = |entry: &Entry| matches!(entry.event, Event::RunStarted(_));
+    if !journal::read(&journal)?.iter().any(started) {
+        return Err(Failure::user(format!("{}: no run is in it", journal.display()))
+            .hint("expected the journal of a run, which begins with its start"));
+    }
     let mut run = Run::load(&journal)?;
     if let Some(path) = &args.html {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));

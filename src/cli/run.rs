@@ -22,12 +22,12 @@ pub struct RunArgs {
     scenarios: Vec<PathBuf>,
 
     /// The seed, instead of the scenario's own.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::whole(0, u64::MAX))]
     seed: Option<u64>,
 
-    /// Run each scenario so often, each time with the next seed.
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    repeat: u32,
+    /// Run each scenario K times, each time with the next seed.
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = super::whole(1, 1000))]
+    repeat: u64,
 
     /// Boot every instance, even if there is a snapshot of the fleet.
     #[arg(long)]
@@ -37,17 +37,17 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 
-    /// Make only the runs whose turn it is when all are dealt out to N machines, this being number I.
+    /// Share the runs out among N machines, and make those of machine I (from 1 to N).
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     shard: Option<(usize, usize)>,
 
-    /// Run the schedule of an earlier run again, with the same images: its journal, folder or id. The
-    /// scenario may be left out: the run has kept it.
-    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["seed", "repeat", "shard", "images"])]
+    /// Repeat an earlier run, named by its id, its folder or its journal: the same faults at the same times,
+    /// the same images. No scenario need be given, because the run kept its own.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["seed", "repeat", "shard", "images"])]
     replay: Option<String>,
 
-    /// Use another image for a role, or wherever an image is named; may be repeated.
-    #[arg(long = "image", value_name = "ROLE_OR_NAME=IMAGE", value_parser = parse_set)]
+    /// Use another image: for a role, or instead of an image that scenarios name. May be repeated.
+    #[arg(long = "image", value_name = "ROLE_OR_IMAGE=IMAGE", value_parser = parse_set)]
     images: Vec<(String, String)>,
 }
 
@@ -84,7 +84,7 @@ fn jobs(args: &RunArgs, home: &Home) -> Result<Vec<Job>, Failure> {
     for scenario in scenarios {
         let first = args.seed.map(Seed).or(scenario.spec.seed).unwrap_or_else(Seed::random);
         for nth in 0..args.repeat {
-            turns.push((scenario.clone(), Seed(first.0.wrapping_add(u64::from(nth)))));
+            turns.push((scenario.clone(), Seed(first.0.wrapping_add(nth))));
         }
     }
     let all = turns.len();
@@ -93,7 +93,7 @@ fn jobs(args: &RunArgs, home: &Home) -> Result<Vec<Job>, Failure> {
         turns = dealt.map(|(_, turn)| turn).collect();
         if turns.is_empty() {
             return Err(Failure::user(format!(
-                "there is nothing for shard {i}/{n}: there are {all} runs in all"
+                "there is nothing to do for shard {i}/{n}: the runs to share out number {all}"
             )));
         }
     }

@@ -7,11 +7,13 @@ use clap_complete::Shell;
 
 use super::{Cli, Failure, Printer};
 use crate::chaos::ScenarioSpec;
+use crate::fleet::spec::FleetFile;
 use crate::recipe::RecipeFile;
 
-/// Print the JSON Schema of a kind of file.
+/// Print the JSON Schema of a kind of file, by which editors complete and check it.
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
+    /// The kind of file.
     kind: Kind,
 }
 
@@ -19,11 +21,13 @@ pub struct SchemaArgs {
 enum Kind {
     Recipe,
     Scenario,
+    Fleet,
 }
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
+    /// The shell.
     shell: Shell,
 }
 
@@ -35,6 +39,7 @@ pub fn run(args: &SchemaArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let schema = match args.kind {
         Kind::Recipe => schemars::schema_for!(RecipeFile),
         Kind::Scenario => schemars::schema_for!(ScenarioSpec),
+        Kind::Fleet => schemars::schema_for!(FleetFile),
     };
     let text = serde_json::to_vec_pretty(&schema).map_err(Failure::infrastructure)?;
     printer.raw(&[text.as_slice(), b"\n"].concat(), &[]);

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::kind::{self, Kind};
 use super::{Failure, Printer, fleets};
 use crate::diagnostic::{BadFile, read_text};
 use crate::fleet::plan::resolve;
@@ -23,13 +24,14 @@ use crate::units::{Size, Span};
 /// Start servers and wait until they are ready. They stay until `ovenproof down`.
 #[derive(Debug, Args)]
 pub struct UpArgs {
-    /// An image (NAME, NAME:CHANNEL, or the first digits of an id), or a fleet file (`.yaml`).
+    /// An image (NAME, NAME:CHANNEL, or the first digits of an id), or a file that describes a fleet
+    /// (its name ends in .yaml).
     #[arg(value_name = "IMAGE|FILE")]
     what: String,
-    /// How many instances of the image.
-    #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]
-    count: u8,
-    /// The fleet's name; without it, the name of the image or of the file.
+    /// How many instances of the image, 1 if not given.
+    #[arg(short = 'n', long, value_name = "N", value_parser = super::whole(1, 32))]
+    count: Option<u64>,
+    /// The fleet's name; without it, the image's name, or the one in the file.
     #[arg(long)]
     name: Option<String>,
     /// Memory of each instance, such as 512M; without it, as the image says.
@@ -42,12 +44,18 @@ pub struct UpArgs {
     #[arg(long)]
     cold: bool,
     /// Processors of each instance; without it, as the image says.
-    #[arg(long, value_name = "N")]
-    cpus: Option<u8>,
+    #[arg(long, value_name = "N", value_parser = super::whole(1, 64))]
+    cpus: Option<u64>,
 }
 
 /// For images that do not say how long they may take: a cold boot in translation takes half a minute.
 const READY_WITHIN: Span = Span(Duration::from_secs(180));
+
+impl UpArgs {
+    fn cpus(&self) -> Option<u8> {
+        self.cpus.and_then(|cpus| u8::try_from(cpus).ok())
+    }
+}
 
 pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let provider = fleets::open(printer)?;
@@ -98,10 +106,10 @@ fn plan(args: &UpArgs, store: &Store) -> Result<FleetPlan, Failure> {
     let image = store.resolve(&args.what)?;
     let role = RoleSpec {
         image: args.what.clone().into(),
-        count: args.count,
+        count: args.count.and_then(|count| u8::try_from(count).ok()).unwrap_or(1),
         zones: Vec::new(),
         memory: args.memory,
-        cpus: args.cpus,
+        cpus: args.cpus(),
     };
     let recipe = &image.manifest.name;
     let spec = FleetSpec::from([(recipe.clone(), role)]);
@@ -111,16 +119,26 @@ fn plan(args: &UpArgs, store: &Store) -> Result<FleetPlan, Failure> {
 
 fn plan_of_file(args: &UpArgs, path: &Path, store: &Store) -> Result<FleetPlan, Failure> {
     let text = read_text(path)?;
-    let file = FleetFile::parse(path, &text)?;
+    let file = FleetFile::parse(path, &text).map_err(|bad| kind::explain(bad, &text, Kind::Fleet))?;
+    if args.count.is_some() {
+        return Err(Failure::user("`--count` is for an image; a fleet file says how many it wants")
+            .hint(format!("change `count` in {}", path.display())));
+    }
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     let name = args.name.clone().or(file.name).unwrap_or(stem);
     let mut spec = file.fleet;
     for role in spec.values_mut() {
         role.memory = args.memory.or(role.memory);
-        role.cpus = args.cpus.or(role.cpus);
+        role.cpus = args.cpus().or(role.cpus);
     }
-    resolve(&name, &spec, |reference| store.resolve(reference))
-        .map_err(|error| BadFile::at(path, &text, error.at, error.message).into())
+    resolve(&name, &spec, |reference| store.resolve(reference)).map_err(|error| match error.at {
+        None if args.name.is_some() => Failure::user(error.message),
+        None => {
+            let field = if spec.is_empty() { "fleet" } else { "name" };
+            BadFile::at_field(path, &text, field, error.message).into()
+        }
+        at => BadFile::at(path, &text, at, error.message).into(),
+    })
 }
 
 /// Waits for every node at once; how long each took.

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::error::Category;
+
 use super::Entry;
 
 /// Why a journal could not be read. Lines count from 1.
@@ -42,15 +44,27 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>, JournalError> {
 
 fn complaint(path: &Path, line: usize, error: &serde_json::Error) -> JournalError {
     let path = path.to_owned();
-    // serde_json counts lines within the one line that it was given.
     let message = error.to_string();
-    let message = message.replace(" at line 1 column ", " at column ");
     // Serde's own words for a variant that this version does not have: an event, a phase, an outcome.
     match message.split_once(", expected") {
         Some((unknown, _)) if error.is_data() && unknown.starts_with("unknown variant") => {
-            JournalError::Newer { path, line, message: unknown.to_owned() }
+            let message = unknown.replace("unknown variant", "this one does not know");
+            JournalError::Newer { path, line, message }
         }
-        _ => JournalError::Garbage { path, line, message },
+        _ => {
+            let column = error.column();
+            let message = match error.classify() {
+                Category::Eof => "it is cut short".to_owned(),
+                Category::Data => {
+                    match message.strip_prefix("missing field ").and_then(|m| m.split_once(" at ")) {
+                        Some((field, _)) => format!("{field} is missing"),
+                        None => format!("something else is expected at column {column}"),
+                    }
+                }
+                Category::Syntax | Category::Io => format!("it is not JSON at column {column}"),
+            };
+            JournalError::Garbage { path, line, message }
+        }
     }
 }
 
@@ -169,10 +183,10 @@ mod tests {
         };
         insta::assert_snapshot!(
             complain(r#"{"at_us":2,"event":{"teleported":{}}}"#),
-            @"j:2: written by a newer version of ovenproof: unknown variant `teleported`"
+            @"j:2: written by a newer version of ovenproof: this one does not know `teleported`"
         );
-        insta::assert_snapshot!(complain(r#"{"at_us":2,"#), @"j:2: not an entry of a journal: EOF while parsing a value at column 11");
-        insta::assert_snapshot!(complain(r#"{"at_us":2,"event":{"note":{"text":7}}}"#), @"j:2: not an entry of a journal: invalid type: integer `7`, expected a string at column 36");
-        insta::assert_snapshot!(complain("\u{7f}ELF"), @"j:2: not an entry of a journal: expected value at column 1");
+        insta::assert_snapshot!(complain(r#"{"at_us":2,"#), @"j:2: not an entry of a journal: it is cut short");
+        insta::assert_snapshot!(complain(r#"{"at_us":2,"event":{"note":{"text":7}}}"#), @"j:2: not an entry of a journal: something else is expected at column 36");
+        insta::assert_snapshot!(complain("\u{7f}ELF"), @"j:2: not an entry of a journal: it is not JSON at column 1");
     }
 }

@@ -16,7 +16,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::home::{Home, create_private_dir, write_atomically};
+use crate::home::{Home, write_atomically};
 
 pub mod channel;
 pub mod image;
@@ -72,11 +72,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store, creating it if there is none.
+    /// Opens the store. One that is not there yet is empty; the first write creates it.
     pub fn open(home: &Home) -> Result<Store, StoreError> {
-        let root = home.store();
-        create_private_dir(&root).at(&root)?;
-        Ok(Store { root })
+        Ok(Store { root: home.store() })
     }
 
     pub fn root(&self) -> &Path {

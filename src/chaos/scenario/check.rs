@@ -66,7 +66,10 @@ impl Checker<'_> {
 
     fn fleet(&self) -> Result<Roster, BadFile> {
         let plan = resolve("check", &self.spec.fleet, |_| Ok::<_, Infallible>(unbaked()));
-        let plan = plan.map_err(|error| self.bad(error.at, error.message))?;
+        let plan = plan.map_err(|error| match error.at {
+            None => BadFile::at_field(self.path, self.text, "fleet", error.message),
+            at => self.bad(at, error.message),
+        })?;
         Ok(Roster::of(&plan))
     }
 
@@ -83,7 +86,7 @@ impl Checker<'_> {
 
     fn steady(&self, roster: &Roster) -> Result<(), BadFile> {
         if self.spec.steady.is_empty() {
-            return Err(self.bad(None, "`steady` is empty").help(
+            return Err(BadFile::at_field(self.path, self.text, "steady", "`steady` is empty").help(
                 "a scenario needs at least one probe that says what the service does when all is well",
             ));
         }
@@ -125,8 +128,8 @@ impl Checker<'_> {
     fn timeline(&self, roster: &Roster) -> Result<(), BadFile> {
         let steps = &self.spec.timeline;
         if steps.is_empty() && self.spec.duration.is_none() {
-            return Err(self
-                .bad(None, "`timeline` is empty and there is no `duration`")
+            let message = "`timeline` is empty and there is no `duration`";
+            return Err(BadFile::at_field(self.path, self.text, "timeline", message)
                 .help("a scenario that breaks nothing must say how long it runs"));
         }
         if steps.len() > MOST_STEPS {
@@ -236,8 +239,7 @@ impl Checker<'_> {
 
     fn expect(&self, workloads: &[Workload]) -> Result<(), BadFile> {
         if self.spec.expect.is_empty() {
-            return Err(self
-                .bad(None, "`expect` is empty")
+            return Err(BadFile::at_field(self.path, self.text, "expect", "`expect` is empty")
                 .help("a scenario needs at least one expectation"));
         }
         let mut titles = BTreeSet::new();

@@ -134,7 +134,7 @@ fn parts_that_are_missing_are_explained() {
 
     s.yaml: is empty
 
-    s.yaml:1:8: expected mapping start
+    s.yaml:1:8: found a list, expected fields (`name: value`)
       |
     1 | fleet: [
       |        ^

@@ -1,7 +1,5 @@
 //! `ovenproof check`, `schema` and the refusals of `run`, as a user meets them.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking, its helpers too")]
-
 use std::path::PathBuf;
 
 use assert_cmd::Command;
@@ -70,7 +68,7 @@ fn an_image_that_is_not_there_or_a_pin_that_fits_nothing_is_a_mistake_of_the_use
 #[test]
 fn schemas_are_for_editors() {
     let home = tempfile::tempdir().unwrap();
-    for kind in ["scenario", "recipe"] {
+    for kind in ["scenario", "recipe", "fleet"] {
         let output = ovenproof(&home).args(["schema", kind]).assert().success().get_output().stdout.clone();
         let schema: serde_json::Value = serde_json::from_slice(&output).unwrap();
         assert!(schema["properties"]["name"].is_object());

@@ -3,13 +3,18 @@
 //! Every complaint names the file, the line and the column, shows the line itself and says what was
 //! expected; see [`BadFile`]. [`parse_yaml`] is the one way from text to a typed value.
 
+mod yaml;
+
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use yaml::parse_yaml;
 
 /// A file bigger than this was not written by a person; refusing it early bounds every later step.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -102,8 +107,21 @@ impl BadFile {
         at: Option<Position>,
         message: impl Into<String>,
     ) -> Self {
+        // What is missing at the end is reported after the last line, where there is nothing to show.
+        let (last, end) = text.trim_end().lines().enumerate().last().unwrap_or_default();
+        let at = at.map(|at| match at.line > last + 1 {
+            true => Position { line: last + 1, column: end.chars().count() + 1 },
+            false => at,
+        });
         let line_text = at.and_then(|at| text.lines().nth(at.line.saturating_sub(1))).map(str::to_owned);
         BadFile { path: path.into(), at, line_text, message: message.into(), help: Vec::new() }
+    }
+
+    /// A complaint about the value of the top-level `field`, or about the whole file if it is not there.
+    pub fn at_field(path: impl Into<PathBuf>, text: &str, field: &str, message: impl Into<String>) -> Self {
+        let names = |line: &str| line.strip_prefix(field).is_some_and(|rest| rest.starts_with(':'));
+        let line = text.lines().position(names);
+        Self::at(path, text, line.map(|line| Position { line: line + 1, column: 1 }), message)
     }
 
     /// Adds a line of help.
@@ -153,7 +171,10 @@ pub fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(found, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(found.len()) / 3).max(1))
+        .filter(|(distance, candidate)| {
+            let longer = candidate.chars().count().max(found.chars().count());
+            *distance <= (longer / 3).max(1) && *distance < longer
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -161,18 +182,32 @@ pub fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 /// Reads a text file that a person wrote: UTF-8, at most 1 MiB, a regular file.
 pub fn read_text(path: &Path) -> Result<String, BadFile> {
     let refused = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => BadFile::whole(path, "no such file"),
-        std::io::ErrorKind::IsADirectory => BadFile::whole(path, "is a directory, expected a file"),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            BadFile::whole(path, "no such file")
+        }
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            BadFile::whole(path, "is a symbolic link that leads back to itself")
+        }
+        std::io::ErrorKind::PermissionDenied => BadFile::whole(path, "you are not allowed to read it"),
         _ => BadFile::whole(path, format!("cannot be read: {error}")),
     };
+    // Asked before it is opened: opening a pipe waits for whoever writes into it.
     let meta = std::fs::metadata(path).map_err(refused)?;
     if meta.is_dir() {
         return Err(BadFile::whole(path, "is a directory, expected a file"));
     }
-    if meta.len() > MAX_FILE_BYTES {
-        return Err(BadFile::whole(path, format!("is larger than {MAX_FILE_BYTES} bytes")));
+    if !meta.is_file() {
+        return Err(BadFile::whole(path, "is a pipe, a socket or a device, expected a file"));
     }
-    let bytes = std::fs::read(path).map_err(refused)?;
+    // Some files are longer than they say, such as those that the kernel makes up.
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(refused)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(BadFile::whole(path, "is larger than 1 MiB, which no person writes")
+            .help("is it the file that you meant?"));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let good = String::from_utf8_lossy(good);
@@ -182,58 +217,6 @@ pub fn read_text(path: &Path) -> Result<String, BadFile> {
         BadFile::at(path, &text, Some(Position { line, column }), "is not UTF-8 text")
             .help("save the file as UTF-8")
     })
-}
-
-/// Parses `text`, the content of the file at `path`, as one strict YAML document.
-///
-/// Keys may not repeat, aliases and nesting are bounded, and only `true` and `false` are booleans.
-pub fn parse_yaml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, BadFile> {
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Err(BadFile::whole(path, "is empty"));
-    }
-    let options = serde_saphyr::options! {
-        strict_booleans: true,
-        with_snippet: false,
-        budget: serde_saphyr::budget! {
-            max_events: 100_000,
-            max_aliases: 1_000,
-            max_depth: 64,
-        },
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| bad_yaml(path, text, &error))
-}
-
-fn bad_yaml(path: &Path, text: &str, error: &serde_saphyr::Error) -> BadFile {
-    use serde_saphyr::Error;
-    let at = error.location().and_then(position);
-    let bad = |message: String| BadFile::at(path, text, at, message);
-    match error.without_snippet() {
-        Error::SerdeUnknownField { field, expected, .. } => {
-            let bad = bad(format!("unknown field `{field}`")).suggest(field, expected.iter().copied());
-            bad.help(expected_one_of(expected))
-        }
-        Error::SerdeUnknownVariant { variant, expected, .. } => {
-            let bad = bad(format!("unknown name `{variant}`")).suggest(variant, expected.iter().copied());
-            bad.help(expected_one_of(expected))
-        }
-        Error::SerdeMissingField { field, .. } => bad(format!("the field `{field}` is missing here")),
-        Error::SerdeInvalidType { unexpected, expected, .. }
-        | Error::SerdeInvalidValue { unexpected, expected, .. } => {
-            bad(format!("found {unexpected}, expected {expected}"))
-        }
-        other => {
-            // The crate appends its own "at line x, column y", which we say in our own way.
-            let message = other.to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message).trim();
-            let message = message.strip_prefix("error: ").unwrap_or(message);
-            bad(message.lines().next().unwrap_or_default().to_owned())
-        }
-    }
-}
-
-fn expected_one_of(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    format!("expected one of {}", quoted.join(", "))
 }
 
 fn position(location: serde_saphyr::Location) -> Option<Position> {

@@ -1,0 +1,160 @@
+//! Mistakes in scenarios.
+
+use crate::refusal::{Desk, variations};
+
+const GOOD: &str = "\
+name: web survives
+fleet:
+  web: { image: web, count: 3, zones: [a, b] }
+steady:
+  - name: page
+    role: web
+    every: 500ms
+    probe: { http: { port: 80 } }
+timeline:
+  - { at: 4s, for: 8s, inject: { instance.kill: { target: { one: web } } } }
+duration: 20s
+expect:
+  - availability: { probe: page, at_least: 99% }
+  - recovers_within: 5s
+";
+
+fn said(text: &str) -> String {
+    Desk::with(&[("s.yaml", text)]).refused(&["check", "s.yaml"])
+}
+
+#[test]
+fn the_good_one_is_good() {
+    Desk::with(&[("s.yaml", GOOD)]).run(&["check", "s.yaml"]).exits(0);
+}
+
+#[test]
+fn words_and_quantities() {
+    let all = variations(
+        GOOD,
+        &[
+            ("duration:", "duratoin:"),
+            ("every: 500ms", "evry: 500ms"),
+            ("duration: 20s", "duration: 20"),
+            ("duration: 20s", "duration: 20 seconds"),
+            ("duration: 20s", "duration: -5s"),
+            ("duration: 20s", "duration: 25h"),
+            ("duration: 20s", "duration: 0s"),
+            ("duration: 20s", "duration: [20s]"),
+            ("duration: 20s", "duration: { s: 20 }"),
+            ("duration: 20s", "duration: 10s"),
+            ("every: 500ms", "every: 0ms"),
+            ("99%", "0.99"),
+            ("99%", "101%"),
+            ("port: 80", "port: http"),
+            ("port: 80", "port: 70000"),
+            ("port: 80", "port: [80]"),
+            ("duration: 20s", "duration: 20s\nseed: lucky"),
+            ("duration: 20s", "duration: 20s\nseed: -1"),
+            (
+                "duration: 20s",
+                "duration: 20s\nworkload: [{ kind: register, rate: fast, client: { http: { port: 1 } } }]",
+            ),
+            ("duration: 20s", "duration: 20s\nworkload: [{ kind: registre, client: { http: { port: 1 } } }]"),
+            ("name: web survives", "name: [web]"),
+            ("name: web survives", "name:"),
+            ("name: web survives", ""),
+            ("name: web survives", "name: { text: web }"),
+            ("{ http: { port: 80 } }", "http"),
+            ("{ http: { port: 80 } }", "{ htpt: { port: 80 } }"),
+            ("{ http: { port: 80 } }", "{ http: { port: 80 }, tcp: { port: 80 } }"),
+            ("{ http: { port: 80 } }", "[http]"),
+            ("{ http: { port: 80 } }", ""),
+        ],
+        said,
+    );
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn who_and_what() {
+    let all = variations(
+        GOOD,
+        &[
+            ("count: 3", "count: 0"),
+            ("count: 3", "count: 33"),
+            ("count: 3", "count: 300"),
+            ("count: 3", "count: three"),
+            ("count: 3", "count: 1.5"),
+            ("zones: [a, b]", "zones: a"),
+            ("zones: [a, b]", "zones: [A]"),
+            ("  web: {", "  Web: {"),
+            ("  web: {", "  client: {"),
+            ("  web: { image: web, count: 3, zones: [a, b] }", "  web: web"),
+            ("  web: { image: web, count: 3, zones: [a, b] }", "  web: { count: 3 }"),
+            ("  web: {", "  web-1: { image: web }\n  web: {"),
+            ("  web: {", "  web: { image: db }\n  web: {"),
+            ("  web: { image: web, count: 3, zones: [a, b] }", "  {}"),
+            ("  web: { image: web, count: 3, zones: [a, b] }", "  - web"),
+            ("role: web", "role: wbe"),
+            ("one: web", "one: wbe"),
+            ("one: web", "nodes: [web-4]"),
+            ("one: web", "nodes: web-1"),
+            ("one: web", "nodes: []"),
+            ("one: web", "zone: c"),
+            ("one: web", "leader: web"),
+            ("{ one: web }", "web"),
+            ("{ one: web }", "{ one: web, all: web }"),
+            ("{ target: { one: web } }", ""),
+            ("instance.kill: { target: { one: web } }", "instance.explode: { target: { one: web } }"),
+            (
+                "instance.kill: { target: { one: web } }",
+                "instance.kill: { target: { one: web } }, instance.stop: { target: { one: web } }",
+            ),
+            ("for: 8s, ", ""),
+            ("at: 4s, ", ""),
+            ("for: 8s", "for: 80s"),
+            (
+                "timeline:\n",
+                "timeline:\n  - { at: 5s, for: 5s, inject: { instance.stop: { target: { all: web } } } }\n",
+            ),
+        ],
+        said,
+    );
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn expectations() {
+    let all = variations(
+        GOOD,
+        &[
+            ("  - recovers_within: 5s\n", "  - linearizable\n"),
+            ("  - recovers_within: 5s\n", "  - no_acknowledged_write_lost\n"),
+            ("  - recovers_within: 5s\n", "  - linearisable\n"),
+            ("  - recovers_within: 5s\n", "  - linearizable: true\n"),
+            ("  - recovers_within: 5s\n", "  - recovers_within\n"),
+            ("  - recovers_within: 5s\n", "  - recovers_within:\n"),
+            ("  - recovers_within: 5s\n", "  - recovers_within: 5s\n  - recovers_within: 5s\n"),
+            ("  - recovers_within: 5s\n", "  - recovers_within: 5s\n    linearizable: true\n"),
+            ("probe: page", "probe: pgae"),
+            ("probe: page, ", ""),
+            (", at_least: 99%", ""),
+            ("  - availability: { probe: page, at_least: 99% }\n  - recovers_within: 5s\n", "  []\n"),
+            (
+                "expect:\n  - availability: { probe: page, at_least: 99% }\n  - recovers_within: 5s\n",
+                "expect: linearizable\n",
+            ),
+            (
+                "expect:\n  - availability: { probe: page, at_least: 99% }\n  - recovers_within: 5s\n",
+                "expect:\n  availability: { at_least: 99% }\n",
+            ),
+            (
+                "expect:\n  - availability: { probe: page, at_least: 99% }\n  - recovers_within: 5s\n",
+                "expect:\n",
+            ),
+            ("expect:\n  - availability: { probe: page, at_least: 99% }\n  - recovers_within: 5s\n", ""),
+            (
+                "steady:\n  - name: page\n    role: web\n    every: 500ms\n    probe: { http: { port: 80 } }\n",
+                "steady: []\n",
+            ),
+        ],
+        said,
+    );
+    insta::assert_snapshot!(all);
+}
