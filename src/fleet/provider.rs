@@ -131,6 +131,10 @@ pub trait Fleet: Send + Sync {
     /// Whether this handle created the fleet from a snapshot instead of booting it.
     fn restored(&self) -> bool;
 
+    /// Returns, with the reason, when what runs the fleet is gone: nothing that is seen from then on says
+    /// anything about the images. May never return.
+    async fn lost(&self) -> String;
+
     /// Saves the whole fleet at one instant, so that the next one of the same plan need not boot. To be
     /// called when all is ready and nothing has been broken yet. Does nothing where there is nothing to
     /// gain; says whether it saved.

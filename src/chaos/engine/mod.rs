@@ -94,8 +94,20 @@ async fn on_a_fleet(
     if fleet.restored() {
         journal.record(Event::Note { text: "the fleet was restored from a snapshot".to_owned() });
     }
-    let stage = Arc::new(Stage::new(scenario.clone(), Arc::clone(&fleet), options));
-    let found = phases::all(&stage, provider, &options.schedule, options.budget).await;
+    let mut stage = Stage::new(scenario.clone(), Arc::clone(&fleet), options);
+    // What ends when the fleet is lost is this run, not those that come after it.
+    stage.cancel = options.cancel.child_token();
+    let (watched, cancel) = (Arc::clone(&fleet), stage.cancel.clone());
+    let lost = tokio::spawn(async move {
+        let why = watched.lost().await;
+        cancel.cancel();
+        why
+    });
+    let mut found = phases::all(&Arc::new(stage), provider, &options.schedule, options.budget).await;
+    match lost.is_finished() {
+        true => found = Err(Stop::Broken(lost.await.unwrap_or_else(|error| error.to_string()))),
+        false => lost.abort(),
+    }
     journal.record(Event::PhaseStarted { phase: Phase::Teardown });
     let passed = found.as_ref().is_ok_and(Finding::is_clean);
     if !passed && !options.cancel.is_cancelled() {

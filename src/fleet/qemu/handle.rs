@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::console;
-use super::control::{Address, Connection, Request, gone};
+use super::control::{Address, Connection, Reply, Request, gone};
 use super::folder::{Folder, Setup};
 use super::snapshot::{self, Snapshot};
 use super::supervisor::failed;
@@ -173,6 +173,15 @@ impl Fleet for QemuFleet {
 
     fn restored(&self) -> bool {
         self.restored
+    }
+
+    async fn lost(&self) -> String {
+        // The supervisor says nothing that it was not asked, so a connection that ends means that it has.
+        if let Ok(mut connection) = self.address.connect().await {
+            // Whether it ended well or badly, it ended.
+            let _ = connection.receive::<Reply>().await;
+        }
+        "the fleet's supervisor is gone".to_owned()
     }
 
     async fn save(&self) -> Result<bool, FleetError> {

@@ -188,6 +188,10 @@ impl Fleet for FakeFleet {
         false
     }
 
+    async fn lost(&self) -> String {
+        std::future::pending().await
+    }
+
     async fn save(&self) -> Result<bool, FleetError> {
         Ok(false)
     }
