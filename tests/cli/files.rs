@@ -53,7 +53,7 @@ fn what_is_not_text() {
 fn what_may_not_be_read() {
     let desk = Desk::with(&[("secret.yaml", RECIPE)]);
     let path = desk.path().join("secret.yaml");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
     // Whoever runs as root may read everything.
     if std::fs::read(&path).is_err() {
         assert!(desk.refused(&["check", "secret.yaml"]).contains("you are not allowed to read it"));
