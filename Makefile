@@ -67,7 +67,7 @@ unit:
 	cargo test --quiet --lib --bins
 
 cli:
-	cargo test --quiet --test cli
+	cargo test --quiet --test cli --test fleets
 
 # A few real machines at a time: two cores without hardware virtualisation are slow at more.
 vm:
