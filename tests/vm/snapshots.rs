@@ -55,7 +55,7 @@ fn fleets_from_one_snapshot_know_the_time_and_share_no_random_numbers() {
     // A machine of a restored fleet boots from its own disk like any other.
     let write = "echo kept > /root/kept; sync; cat /etc/machine-id /proc/sys/kernel/random/boot_id";
     let before = run(&["exec", "left/base-1", "--", "sh", "-c", write]).exits(0).stdout;
-    run(&["exec", "left/base-1", "--", "sh", "-c", "echo b > /proc/sysrq-trigger &"]);
+    run(&["exec", "left/base-1", "--", "systemctl", "reboot"]);
     let mut after = String::new();
     eventually("the machine boots again", Duration::from_secs(180), || {
         let read = "cat /etc/machine-id /proc/sys/kernel/random/boot_id /root/kept";
