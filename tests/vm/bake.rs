@@ -5,12 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::common;
-use crate::machines::{Running, baked, home, run};
+use crate::machines::{Running, baked, copy_base, home, run};
 
 /// A recipe on top of `base` in a folder of its own.
 fn recipe(folder: &Path, name: &str, rest: &str) -> String {
-    let base = common::root().join("images/base.yaml");
-    fs::copy(base, folder.join("base.yaml")).expect("the base recipe");
+    copy_base(folder);
     let path = folder.join(format!("{name}.yaml"));
     fs::write(&path, format!("name: {name}\nfrom: base\n{rest}")).expect("a recipe");
     path.to_str().expect("a plain path").to_owned()

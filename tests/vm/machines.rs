@@ -1,7 +1,7 @@
 //! Help for tests with real machines.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,16 @@ pub(crate) fn home() -> PathBuf {
 pub(crate) fn baked(recipes: &[&str]) {
     for recipe in recipes {
         run(&["bake", &format!("images/{recipe}.yaml")]).exits(0);
+    }
+}
+
+/// Copies the recipe `base` and the files that it names, for recipes in a folder of their own.
+pub(crate) fn copy_base(folder: &Path) {
+    let images = common::root().join("images");
+    std::fs::copy(images.join("base.yaml"), folder.join("base.yaml")).expect("the base recipe");
+    std::fs::create_dir(folder.join("files")).expect("a folder");
+    for entry in std::fs::read_dir(images.join("files")).expect("the files of recipes").flatten() {
+        std::fs::copy(entry.path(), folder.join("files").join(entry.file_name())).expect("a file");
     }
 }
 

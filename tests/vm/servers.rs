@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::common;
-use crate::machines::{assert_nothing_runs, baked, run};
+use crate::machines::{assert_nothing_runs, baked, copy_base, run};
 
 #[test]
 fn servers_come_answer_and_go() {
@@ -31,8 +30,7 @@ fn servers_come_answer_and_go() {
 fn a_server_that_never_becomes_ready_is_an_error_with_its_console_and_goes() {
     baked(&["base"]);
     let folder = tempfile::tempdir().expect("a folder");
-    fs::copy(common::root().join("images/base.yaml"), folder.path().join("base.yaml"))
-        .expect("the base recipe");
+    copy_base(folder.path());
     let recipe = folder.path().join("deaf.yaml");
     let ready = "instance: { ready: { within: 6s, probe: { tcp: { port: 9, timeout: 1s } } } }";
     fs::write(&recipe, format!("name: deaf\nfrom: base\n{ready}\n")).expect("a recipe");
