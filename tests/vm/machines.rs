@@ -24,7 +24,7 @@ pub(crate) fn baked(recipes: &[&str]) {
 pub(crate) fn copy_base(folder: &Path) {
     let images = common::root().join("images");
     std::fs::copy(images.join("base.yaml"), folder.join("base.yaml")).expect("the base recipe");
-    std::fs::create_dir(folder.join("files")).expect("a folder");
+    std::fs::create_dir_all(folder.join("files")).expect("a folder");
     for entry in std::fs::read_dir(images.join("files")).expect("the files of recipes").flatten() {
         std::fs::copy(entry.path(), folder.join("files").join(entry.file_name())).expect("a file");
     }
