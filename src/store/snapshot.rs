@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::workspace::{Workspace, remove_tree};
+use super::workspace::Workspace;
 use super::{At, Store, StoreError, entries};
 
 /// All snapshots together stay below this; the one that was used least recently goes first.
@@ -79,14 +79,6 @@ impl Store {
     }
 }
 
-/// Removes all snapshots, and says how many there were.
-pub fn discard_all(store: &Store) -> Result<usize, StoreError> {
-    let dir = store.root.join("snapshots");
-    let count = store.snapshots()?.len();
-    remove_tree(&dir).at(&dir)?;
-    Ok(count)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +111,6 @@ mod tests {
         assert_eq!(store.snapshots().unwrap(), ["a", "c"]);
         store.discard_snapshot("a").unwrap();
         assert!(store.snapshot("a").is_none());
-        assert_eq!(discard_all(&store).unwrap(), 1);
+        assert_eq!(store.snapshots().unwrap(), ["c"]);
     }
 }
