@@ -82,6 +82,8 @@ impl Fold {
             }
             Event::Judged(judged) => self.judged.push((at_us, judged.clone())),
             Event::Note { text } => self.notes.push((at_us, text.clone())),
+            // What these come to is in the verdict on the expectation that asked for them.
+            Event::Workload { .. } | Event::Said { .. } => {}
             Event::RunFinished { verdict, reason } => self.finished = Some((*verdict, reason.clone())),
         }
     }
