@@ -17,6 +17,7 @@ pub mod exec;
 pub mod failure;
 mod fleets;
 pub mod gate;
+pub mod gc;
 pub mod heal;
 pub mod images;
 mod kind;
@@ -64,6 +65,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Cp(cp::CpArgs),
     Heal(heal::HealArgs),
+    Gc(gc::GcArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(schema::CompletionsArgs),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&args, &printer),
         Command::Cp(args) => cp::run(&args, &printer),
         Command::Heal(args) => heal::run(&args, &printer),
+        Command::Gc(args) => gc::run(&args, &printer),
         Command::Doctor(args) => doctor::run(&args, &printer),
         Command::Schema(args) => schema::run(&args, &printer),
         Command::Completions(args) => schema::completions(&args, &printer),
