@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod down;
 pub mod exec;
 pub mod failure;
+pub mod faults;
 mod fleets;
 pub mod gate;
 pub mod gc;
@@ -66,6 +67,7 @@ enum Command {
     Cp(cp::CpArgs),
     Heal(heal::HealArgs),
     Gc(gc::GcArgs),
+    Faults(faults::FaultsArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(schema::CompletionsArgs),
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Cp(args) => cp::run(&args, &printer),
         Command::Heal(args) => heal::run(&args, &printer),
         Command::Gc(args) => gc::run(&args, &printer),
+        Command::Faults(args) => faults::run(&args, &printer),
         Command::Doctor(args) => doctor::run(&args, &printer),
         Command::Schema(args) => schema::run(&args, &printer),
         Command::Completions(args) => schema::completions(&args, &printer),

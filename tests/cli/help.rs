@@ -27,6 +27,7 @@ fn every_command_explains_itself() {
         "cp",
         "heal",
         "gc",
+        "faults",
         "doctor",
         "schema",
         "completions",
