@@ -83,6 +83,8 @@ impl Fold {
             }
             Event::Judged(judged) => self.judged.push((at_us, judged.clone())),
             Event::Symptom(symptom) => self.symptoms.push(symptom.clone()),
+            // For those who read the journal.
+            Event::Timing(_) => {}
             Event::Note { text } => self.notes.push((at_us, text.clone())),
             Event::RunFinished { verdict, reason } => self.finished = Some((*verdict, reason.clone())),
         }
