@@ -69,7 +69,7 @@ impl Console {
         let Some(end) = new.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
         self.read += end + 1;
         let text = String::from_utf8_lossy(new.get(..end).unwrap_or_default());
-        let lines = text.split(['\n', '\r']).filter_map(|line| sign(line));
+        let lines = text.split(['\n', '\r']).filter_map(sign);
         let mut signs: Vec<_> = lines.collect();
         signs.truncate(MOST_A_NODE.saturating_sub(self.found));
         self.found += signs.len();
