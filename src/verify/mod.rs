@@ -8,6 +8,7 @@ pub mod checker;
 pub mod expect;
 pub mod probes;
 pub mod question;
+pub mod symptoms;
 pub mod workload;
 
 use std::net::Ipv4Addr;

@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::{Life, Outcome};
-use super::{COMES_BACK, Options};
+use super::{COMES_BACK, Options, symptoms};
 use crate::chaos::faults::{BootIds, FaultSpec};
 use crate::chaos::scenario::Scenario;
+use crate::fleet::timing::timings;
 use crate::fleet::{Fleet, FleetError, Provider};
 use crate::journal::event::{Judged, ScheduledFault};
 use crate::journal::{Event, Journal, Phase, Verdict};
@@ -20,6 +21,7 @@ use crate::seed::Seed;
 use crate::units::Span;
 use crate::verify::probes::{holds, run_probes};
 use crate::verify::question::{Record, ask_after, ask_before};
+use crate::verify::symptoms as trouble;
 use crate::verify::workload::{Sink, Used, close, prepare, run_workload};
 use crate::verify::{Budget, Clock, Target, judge};
 
@@ -69,8 +71,8 @@ pub(super) struct Stage {
     pub(super) boot_ids: BootIds,
     /// Every instance as probes and clients reach it.
     pub(super) targets: Vec<Target>,
-    /// Held by a fault that takes the instance as a whole, until the instance is back.
-    instances: BTreeMap<String, Arc<Mutex<()>>>,
+    /// What faults take of instances, an instance or `INSTANCE PART`: held until it is over.
+    taken: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
 }
 
 impl Stage {
@@ -89,7 +91,7 @@ impl Stage {
         });
         Stage {
             targets: targets.collect(),
-            instances: nodes.iter().map(|node| (node.name.clone(), Arc::default())).collect(),
+            taken: std::sync::Mutex::default(),
             warm: options.warm,
             scenario,
             fleet,
@@ -110,14 +112,17 @@ impl Stage {
         self.journal.record(Event::Note { text });
     }
 
-    /// Waits until no other fault has any of these instances.
-    pub(super) async fn hold(&self, nodes: &[String]) -> Vec<OwnedMutexGuard<()>> {
+    /// Waits until no other fault has any of these: instances, or parts of them.
+    pub(super) async fn hold(&self, what: impl Iterator<Item = String>) -> Vec<OwnedMutexGuard<()>> {
         // In one order for everyone, so that two faults never wait for each other.
-        let mut sorted = nodes.to_vec();
+        let mut sorted: Vec<String> = what.collect();
         sorted.sort();
         let mut held = Vec::new();
-        for lock in sorted.iter().filter_map(|name| self.instances.get(name)) {
-            held.push(Arc::clone(lock).lock_owned().await);
+        for name in sorted {
+            let lock = Arc::clone(
+                self.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).entry(name).or_default(),
+            );
+            held.push(lock.lock_owned().await);
         }
         held
     }
@@ -170,6 +175,11 @@ pub(super) async fn all(
     schedule: &[ScheduledFault],
     budget: Budget,
 ) -> Result<Finding, Stop> {
+    let watch = CancellationToken::new();
+    // However this ends, nobody goes on watching.
+    let _over = watch.clone().drop_guard();
+    let (watcher, until) = (Arc::clone(stage), watch.clone());
+    let watching = tokio::spawn(async move { symptoms::watch(&watcher, until).await });
     stage.unless_cancelled(boot(stage)).await??;
     stage.phase(Phase::Baseline);
     let baseline = stage.unless_cancelled(stage.steady_within(stage.scenario.spec.settle.0)).await?;
@@ -192,22 +202,23 @@ pub(super) async fn all(
     let mut finding = Finding { has_workload: !stage.scenario.workloads.is_empty(), ..Default::default() };
     let lives = lives(stage, provider, schedule, &mut finding)?;
     stage.phase(Phase::Chaos);
-    let watch = CancellationToken::new();
     let probing = tokio::spawn(probe(Arc::clone(stage), watch.clone()));
     let (used, outcomes) = chaos(stage, lives).await;
     stage.phase(Phase::Recovery);
     let back = recover(stage, &used, outcomes, &mut finding).await;
     watch.cancel();
-    // A probe that crashed has left its last words on standard error; the record is whole up to there.
-    let _ = probing.await;
+    // Who crashed has left its last words on standard error; the record is whole up to there.
+    let _ = (probing.await, watching.await);
     let back = back?;
+    let unasked = stage.unless_cancelled(symptoms::ask(stage)).await?;
 
     stage.phase(Phase::Check);
     let (expectations, entries) = (stage.scenario.expectations(), stage.journal.entries());
+    let calm = trouble::judge(&stage.scenario.exceptions(), &unasked, &entries);
     let judging = tokio::task::spawn_blocking(move || judge(&expectations, &entries, budget));
     let judged = stage.unless_cancelled(judging).await?;
     let judged = judged.map_err(|error| Stop::Broken(format!("the checkers crashed: {error}")))?;
-    for judged in judged.into_iter().chain([back]) {
+    for judged in judged.into_iter().chain([back, calm]) {
         stage.journal.record(Event::Judged(judged.clone()));
         finding.judged.push(judged);
     }
@@ -226,9 +237,11 @@ async fn boot(stage: &Stage) -> Result<(), Stop> {
             (node.name.clone(), fleet.wait_ready(&node, started + within).await)
         });
     }
+    let mut ready = BTreeMap::new();
     while let Some(booted) = booting.join_next().await {
         match booted {
             Ok((node, Ok(()))) => {
+                ready.insert(node.clone(), started.elapsed());
                 stage.journal.record(Event::Instance { node, what: "ready".to_owned() });
             }
             Ok((_, Err(error))) => {
@@ -239,6 +252,9 @@ async fn boot(stage: &Stage) -> Result<(), Stop> {
             }
             Err(crash) => return Err(Stop::Broken(format!("waiting for an instance crashed: {crash}"))),
         }
+    }
+    for timing in timings(stage.fleet.as_ref(), started, &ready).await {
+        stage.journal.record(Event::Timing(timing));
     }
     Ok(())
 }

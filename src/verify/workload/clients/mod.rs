@@ -33,6 +33,7 @@ macro_rules! clients {
     ($($(#[doc = $doc:literal])+ $name:literal => $variant:ident($module:ident::$spec:ident),)+) => {
         /// How clients talk to the service.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[expect(clippy::large_enum_variant, reason = "a scenario has few of them")]
         pub enum ClientSpec {
             $($(#[doc = $doc])+ #[serde(rename = $name)] $variant($module::$spec),)+
         }
