@@ -7,11 +7,9 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::{Link, Rules, between, touching};
-use super::{Fault, FaultKind, Scene};
+use super::links::{Aim, Link, LinkFault, Proof, between, dropped, touching};
 use crate::chaos::target::{Roster, Target};
-use crate::fleet::Capability;
-use crate::network::{Impairment, RuleCounters};
+use crate::network::Impairment;
 
 /// Which links are cut. The order of the targets, drawn by the seed, decides who is on which side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +39,11 @@ pub struct Partition {
     pub with_client: bool,
 }
 
-impl Partition {
+impl Aim for Partition {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
     fn links(&self, targets: &[String], nodes: &[String]) -> BTreeSet<Link> {
         let outsiders: Vec<String> = nodes.iter().filter(|node| !targets.contains(node)).cloned().collect();
         match self.shape {
@@ -72,41 +74,10 @@ impl Partition {
             }
         }
     }
-}
 
-/// Refuses a fault of the network that would hit no link.
-pub(super) fn some_link(links: &BTreeSet<Link>) -> Result<(), String> {
-    match links.is_empty() {
-        false => Ok(()),
-        true => {
-            Err("there is no link that it could hit; `with_client: true` adds those to the clients".into())
-        }
-    }
-}
-
-/// The proof that frames were dropped.
-pub(super) fn dropped(counters: &RuleCounters) -> Option<String> {
-    (counters.dropped > 0).then(|| format!("the switch dropped {} frames", counters.dropped))
-}
-
-impl FaultKind for Partition {
-    fn target(&self) -> &Target {
-        &self.target
-    }
-
-    fn needs(&self) -> Capability {
-        Capability::Links
-    }
-
-    fn takes_instance(&self) -> bool {
-        false
-    }
-
-    fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {
+    fn check(&self, targets: &[String], _: &Roster) -> Result<(), String> {
         let (needed, name) = match self.shape {
-            Shape::Isolate | Shape::OneWay => {
-                return some_link(&self.links(targets, &roster.owned_names()));
-            }
+            Shape::Isolate | Shape::OneWay => return Ok(()),
             Shape::Halves => (2, "halves"),
             Shape::Bridge => (3, "bridge"),
             Shape::MajorityRing => (4, "majority_ring"),
@@ -122,10 +93,19 @@ impl FaultKind for Partition {
         }
         Ok(())
     }
+}
 
-    fn arm(&self, scene: Scene) -> Box<dyn Fault> {
-        let links = self.links(&scene.targets, &scene.all_names());
-        Rules::new(scene, links, Impairment { cut: true, ..Default::default() }, dropped)
+impl LinkFault for Partition {
+    fn impairment(&self) -> Impairment {
+        Impairment { cut: true, ..Default::default() }
+    }
+
+    fn proof(&self) -> Proof {
+        dropped
+    }
+
+    fn sensible(&self) -> Result<(), String> {
+        Ok(())
     }
 }
 
