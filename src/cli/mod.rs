@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod down;
 pub mod exec;
 pub mod failure;
+pub mod faults;
 mod fleets;
 pub mod gate;
 pub mod heal;
@@ -64,6 +65,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Cp(cp::CpArgs),
     Heal(heal::HealArgs),
+    Faults(faults::FaultsArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(schema::CompletionsArgs),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&args, &printer),
         Command::Cp(args) => cp::run(&args, &printer),
         Command::Heal(args) => heal::run(&args, &printer),
+        Command::Faults(args) => faults::run(&args, &printer),
         Command::Doctor(args) => doctor::run(&args, &printer),
         Command::Schema(args) => schema::run(&args, &printer),
         Command::Completions(args) => schema::completions(&args, &printer),

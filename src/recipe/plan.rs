@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::instance::InstanceDefaults;
 
 /// Raised whenever the same plan would be baked to something else than before.
-const FORMAT: &str = "ovenproof layer v1";
-const IMAGE_FORMAT: &str = "ovenproof image v1";
+const FORMAT: &str = "ovenproof layer v2";
+const IMAGE_FORMAT: &str = "ovenproof image v2";
 
 /// What a layer will contain, by content: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -26,6 +26,7 @@ fn every_command_explains_itself() {
         "logs",
         "cp",
         "heal",
+        "faults",
         "doctor",
         "schema",
         "completions",

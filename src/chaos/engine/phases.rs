@@ -68,8 +68,8 @@ pub(super) struct Stage {
     pub(super) boot_ids: BootIds,
     /// Every instance as probes and clients reach it.
     pub(super) targets: Vec<Target>,
-    /// Held by a fault that takes the instance as a whole, until the instance is back.
-    instances: BTreeMap<String, Arc<Mutex<()>>>,
+    /// What faults take of instances, an instance or `INSTANCE PART`: held until it is over.
+    taken: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
 }
 
 impl Stage {
@@ -83,7 +83,7 @@ impl Stage {
         });
         Stage {
             targets: targets.collect(),
-            instances: nodes.iter().map(|node| (node.name.clone(), Arc::default())).collect(),
+            taken: std::sync::Mutex::default(),
             warm: options.warm,
             scenario,
             fleet,
@@ -104,14 +104,17 @@ impl Stage {
         self.journal.record(Event::Note { text });
     }
 
-    /// Waits until no other fault has any of these instances.
-    pub(super) async fn hold(&self, nodes: &[String]) -> Vec<OwnedMutexGuard<()>> {
+    /// Waits until no other fault has any of these: instances, or parts of them.
+    pub(super) async fn hold(&self, what: impl Iterator<Item = String>) -> Vec<OwnedMutexGuard<()>> {
         // In one order for everyone, so that two faults never wait for each other.
-        let mut sorted = nodes.to_vec();
+        let mut sorted: Vec<String> = what.collect();
         sorted.sort();
         let mut held = Vec::new();
-        for lock in sorted.iter().filter_map(|name| self.instances.get(name)) {
-            held.push(Arc::clone(lock).lock_owned().await);
+        for name in sorted {
+            let lock = Arc::clone(
+                self.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).entry(name).or_default(),
+            );
+            held.push(lock.lock_owned().await);
         }
         held
     }

@@ -2,7 +2,8 @@
 //!
 //! Proof: the switch has flipped bits because of it.
 
-use super::links::{LinkFault, Proof, frames, link_fault, some};
+use super::links::{LinkFault, Proof, about, frames, link_fault, some};
+use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::Share;
 
@@ -10,6 +11,17 @@ link_fault!(Corrupt {
     /// Chance of each frame to be damaged, in each direction.
     share: Share,
 });
+
+impl Documented for Corrupt {
+    const ABOUT: About = about(
+        "A bad cable or broken memory on the way. Most checksums find it, and the frame is lost; what has \
+         none, or checks none, takes the damage for data.",
+        "network.corrupt: { target: { one: web }, share: 5% }",
+        "The fleet's switch flips one bit behind the Ethernet header of a frame, by lot from the run's \
+         seed.",
+        "The switch has flipped bits because of it.",
+    );
+}
 
 impl LinkFault for Corrupt {
     fn impairment(&self) -> Impairment {

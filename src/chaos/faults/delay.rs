@@ -2,7 +2,8 @@
 //!
 //! Proof: the switch has held back frames because of it.
 
-use super::links::{LinkFault, Proof, delayed, link_fault};
+use super::links::{LinkFault, Proof, about, delayed, link_fault};
+use super::{About, Documented};
 use crate::network::{Distribution, Impairment};
 use crate::units::Span;
 
@@ -16,6 +17,16 @@ link_fault!(Delay {
     #[serde(default)]
     distribution: Distribution,
 });
+
+impl Documented for Delay {
+    const ABOUT: About = about(
+        "A slow or distant network. Each direction is late by itself, so a round trip to a target takes \
+         twice the delay longer. Jitter never changes the order of frames.",
+        "network.delay: { target: { one: web }, delay: 200ms, jitter: 50ms, distribution: pareto }",
+        "The fleet's switch holds the frames of the links in question back.",
+        "The switch has held back frames because of it.",
+    );
+}
 
 impl LinkFault for Delay {
     fn impairment(&self) -> Impairment {

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::{Aim, Link, LinkFault, Proof};
+use super::links::{Aim, Link, LinkFault, Proof, about};
 use super::rules::Traffic;
+use super::{About, Documented};
 use crate::chaos::target::{Roster, Target};
 use crate::fleet::plan::CLIENT;
 use crate::network::{Impairment, Lie, Names};
@@ -37,6 +38,18 @@ impl Aim for Dns {
     fn check(&self, _: &[String], _: &Roster) -> Result<(), String> {
         Ok(())
     }
+}
+
+impl Documented for Dns {
+    const ABOUT: About = about(
+        "The resolver lies, fails or is gone. Only the names of the fleet are resolved over its network; \
+         what stands in a file of the image, or was remembered, is not asked for. Finds services that \
+         give up when a name does not resolve, or that cache a wrong address for good.",
+        "network.dns: { target: { one: web }, answer: servfail, names: [web-2] }",
+        "The fleet's switch answers the questions itself, or drops them.",
+        "The switch has given wrong answers or swallowed questions because of it. Where nobody asks, a \
+         question is sent on purpose.",
+    );
 }
 
 impl LinkFault for Dns {

@@ -2,7 +2,8 @@
 //!
 //! Proof: the switch has doubled frames because of it.
 
-use super::links::{LinkFault, Proof, frames, link_fault, some};
+use super::links::{LinkFault, Proof, about, frames, link_fault, some};
+use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::Share;
 
@@ -10,6 +11,16 @@ link_fault!(Duplicate {
     /// Chance of each frame to arrive twice, in each direction.
     share: Share,
 });
+
+impl Documented for Duplicate {
+    const ABOUT: About = about(
+        "As when a route changes or a link layer sends again what had arrived. TCP notices; a protocol \
+         over UDP may do a thing twice.",
+        "network.duplicate: { target: { one: web }, share: 20% }",
+        "The fleet's switch sends a copy behind the frame, by lot from the run's seed.",
+        "The switch has doubled frames because of it.",
+    );
+}
 
 impl LinkFault for Duplicate {
     fn impairment(&self) -> Impairment {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Rules, Traffic};
-use super::{Fault, FaultKind, Scene};
+use super::{About, Ec2, Fault, FaultKind, Scene, Takes};
 use crate::chaos::target::{Roster, Target};
 use crate::diagnostic::closest;
 use crate::fleet::Capability;
@@ -59,8 +59,8 @@ impl<F: LinkFault> FaultKind for F {
         Capability::Links
     }
 
-    fn takes_instance(&self) -> bool {
-        false
+    fn takes(&self) -> Takes {
+        Takes::Nothing
     }
 
     fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {
@@ -202,6 +202,24 @@ pub(super) fn touching(targets: &[String], nodes: &[String], with_client: bool) 
     let mut others = nodes.to_vec();
     others.extend(with_client.then(|| CLIENT.to_owned()));
     between(targets, &others)
+}
+
+/// The words about a fault of the network, completed by what is true of each of them.
+pub(super) const fn about(
+    details: &'static str,
+    example: &'static str,
+    local: &'static str,
+    proof: &'static str,
+) -> About {
+    About {
+        details,
+        example,
+        local,
+        ec2: Ec2::Not("there is no switch of ours between its instances"),
+        proof,
+        undo: "The rules are removed from the switch, which confirms that it has none. They are a lease that \
+               ends with its owner.",
+    }
 }
 
 /// Refuses a share of nothing.

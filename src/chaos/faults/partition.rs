@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::{Aim, Link, LinkFault, Proof, between, dropped, touching};
+use super::links::{Aim, Link, LinkFault, Proof, about, between, dropped, touching};
+use super::{About, Documented};
 use crate::chaos::target::{Roster, Target};
 use crate::network::Impairment;
 
@@ -93,6 +94,17 @@ impl Aim for Partition {
         }
         Ok(())
     }
+}
+
+impl Documented for Partition {
+    const ABOUT: About = about(
+        "Frames between them are dropped without a word, as by a dead switch or a wrong firewall rule. \
+         Everything else still talks, the management path included.",
+        "network.partition: { target: { one: web }, shape: isolate }",
+        "The fleet's switch drops the frames of the links in question.",
+        "The switch has dropped frames because of it. Where the service is silent, frames are sent on \
+         purpose.",
+    );
 }
 
 impl LinkFault for Partition {

@@ -2,7 +2,8 @@
 //!
 //! Proof: the switch has held back frames because of it.
 
-use super::links::{LinkFault, Proof, delayed, link_fault};
+use super::links::{LinkFault, Proof, about, delayed, link_fault};
+use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::{Bandwidth, Size};
 
@@ -13,6 +14,16 @@ link_fault!(Rate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     queue: Option<Size>,
 });
+
+impl Documented for Rate {
+    const ABOUT: About = about(
+        "A bottleneck: frames leave one after another, those that wait stand in a queue, and what finds \
+         it full is lost. A long queue means delay, a short one means loss.",
+        "network.rate: { target: { one: web }, rate: 1Mbit/s, queue: 64K }",
+        "The fleet's switch sends the frames of each link in question at this rate.",
+        "The switch has held back frames because of it.",
+    );
+}
 
 impl LinkFault for Rate {
     fn impairment(&self) -> Impairment {

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::links::{LinkFault, Proof, frames, link_fault, some};
+use super::links::{LinkFault, Proof, about, frames, link_fault, some};
+use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::{Share, Span};
 
@@ -19,6 +20,17 @@ link_fault!(Reorder {
     #[serde(default = "held")]
     delay: Span,
 });
+
+impl Documented for Reorder {
+    const ABOUT: About = about(
+        "As over paths of different length: all frames are held back, but some are not and overtake those \
+         before them. TCP takes it for loss and slows down.",
+        "network.reorder: { target: { one: web }, share: 25%, delay: 50ms }",
+        "The fleet's switch holds the frames of the links in question back, and lets some go at once, by \
+         lot from the run's seed.",
+        "Frames overtook others in the switch because of it.",
+    );
+}
 
 impl LinkFault for Reorder {
     fn impairment(&self) -> Impairment {

@@ -3,8 +3,9 @@
 //!
 //! Proof: the switch has sent resets because of it.
 
-use super::links::{LinkFault, Proof, link_fault, some};
+use super::links::{LinkFault, Proof, about, link_fault, some};
 use super::rules::Traffic;
+use super::{About, Documented};
 use crate::network::{Filter, Impairment, Protocol};
 use crate::units::Share;
 
@@ -23,6 +24,17 @@ link_fault!(Reset {
     #[serde(default = "all")]
     share: Share,
 });
+
+impl Documented for Reset {
+    const ABOUT: About = about(
+        "As by a load balancer that restarts or a firewall that forgot its connections. Connections can \
+         still be made; their first segment, or a later one, ends them for both sides.",
+        "network.reset: { target: { one: web }, port: 80, share: 10% }",
+        "The fleet's switch replaces a TCP segment by a reset to each end, with the numbers that these \
+         expect, by lot from the run's seed.",
+        "The switch has sent resets because of it. Where no connection is in use, one is made on purpose.",
+    );
+}
 
 impl LinkFault for Reset {
     fn impairment(&self) -> Impairment {

@@ -54,6 +54,21 @@ const CREATE: Duration = Duration::from_secs(120);
 /// The hidden command that [`Qemu`] runs this executable with.
 pub const SUPERVISE: &str = "__supervise";
 
+/// What reports call this provider.
+pub const NAME: &str = "qemu";
+
+/// `Ok` if fleets on this machine can do it, else why not; known without any fleet.
+pub fn capable(capability: Capability) -> Result<(), String> {
+    match capability {
+        Capability::Stop
+        | Capability::Kill
+        | Capability::Freeze
+        | Capability::Reboot
+        | Capability::Links
+        | Capability::Session => Ok(()),
+    }
+}
+
 /// Fleets of VMs on this machine.
 #[derive(Debug, Clone)]
 pub struct Qemu {
@@ -147,18 +162,11 @@ async fn started(owner: &Owner, folder: &Folder) -> Result<(), FleetError> {
 #[async_trait]
 impl Provider for Qemu {
     fn name(&self) -> &'static str {
-        "qemu"
+        NAME
     }
 
     fn capable(&self, capability: Capability) -> Result<(), String> {
-        match capability {
-            Capability::Stop
-            | Capability::Kill
-            | Capability::Freeze
-            | Capability::Reboot
-            | Capability::Links
-            | Capability::Session => Ok(()),
-        }
+        capable(capability)
     }
 
     async fn create(&self, launch: Launch) -> Result<Arc<dyn Fleet>, FleetError> {

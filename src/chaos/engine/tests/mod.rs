@@ -167,7 +167,7 @@ async fn a_fault_without_effect_is_an_error() {
 
 #[tokio::test]
 async fn every_fault_of_the_network_is_proven_by_what_the_switch_counts() {
-    let listed = FaultSpec::CATALOGUE.iter().filter(|(name, _)| name.starts_with("network."));
+    let listed = FaultSpec::CATALOGUE.iter().filter(|entry| entry.name.starts_with("network."));
     assert_eq!(listed.count(), LINK_FAULTS.len(), "one is not tested here");
     let ran = run_to_end(Flaw::None, &all_link_faults()).await;
     for (index, (name, _)) in LINK_FAULTS.iter().enumerate() {
