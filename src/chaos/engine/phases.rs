@@ -13,6 +13,7 @@ use super::fault::{Life, Outcome};
 use super::{COMES_BACK, Options};
 use crate::chaos::faults::{BootIds, FaultSpec};
 use crate::chaos::scenario::Scenario;
+use crate::fleet::timing::timings;
 use crate::fleet::{Fleet, FleetError, Provider};
 use crate::journal::event::{Judged, ScheduledFault};
 use crate::journal::{Event, Journal, Phase, Verdict};
@@ -211,9 +212,11 @@ async fn boot(stage: &Stage) -> Result<(), Stop> {
             (node.name.clone(), fleet.wait_ready(&node, started + within).await)
         });
     }
+    let mut ready = BTreeMap::new();
     while let Some(booted) = booting.join_next().await {
         match booted {
             Ok((node, Ok(()))) => {
+                ready.insert(node.clone(), started.elapsed());
                 stage.journal.record(Event::Instance { node, what: "ready".to_owned() });
             }
             Ok((_, Err(error))) => {
@@ -224,6 +227,9 @@ async fn boot(stage: &Stage) -> Result<(), Stop> {
             }
             Err(crash) => return Err(Stop::Broken(format!("waiting for an instance crashed: {crash}"))),
         }
+    }
+    for timing in timings(stage.fleet.as_ref(), started, &ready).await {
+        stage.journal.record(Event::Timing(timing));
     }
     Ok(())
 }
