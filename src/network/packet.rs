@@ -13,6 +13,8 @@ use smoltcp::wire::{
 use super::dns;
 use super::rule::{Filter, Names, Protocol};
 
+type Packet<'f> = Ipv4Packet<&'f [u8]>;
+
 /// Hops that a packet of ours may take, as Linux has it.
 const HOP_LIMIT: u8 = 64;
 
@@ -94,18 +96,18 @@ pub(super) fn mislead(names: &Names, frame: &[u8]) -> Option<Misled> {
     Some(Misled::Answer(back))
 }
 
-fn tcp(frame: &[u8]) -> Option<(Ipv4Packet<&[u8]>, TcpPacket<&[u8]>)> {
+fn tcp(frame: &[u8]) -> Option<(Packet<'_>, TcpPacket<&[u8]>)> {
     let (packet, payload) = unfragmented(frame, IpProtocol::Tcp)?;
     Some((packet, TcpPacket::new_checked(payload).ok()?))
 }
 
-fn udp(frame: &[u8]) -> Option<(Ipv4Packet<&[u8]>, UdpPacket<&[u8]>)> {
+fn udp(frame: &[u8]) -> Option<(Packet<'_>, UdpPacket<&[u8]>)> {
     let (packet, payload) = unfragmented(frame, IpProtocol::Udp)?;
     Some((packet, UdpPacket::new_checked(payload).ok()?))
 }
 
 /// The IPv4 packet in the frame, and its payload, if both are whole.
-fn unfragmented(frame: &[u8], protocol: IpProtocol) -> Option<(Ipv4Packet<&[u8]>, &[u8])> {
+fn unfragmented(frame: &[u8], protocol: IpProtocol) -> Option<(Packet<'_>, &[u8])> {
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
     if ethernet.ethertype() != EthernetProtocol::Ipv4 {
         return None;

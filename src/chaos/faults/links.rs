@@ -85,6 +85,7 @@ impl<F: LinkFault> FaultKind for F {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
+    /// Both ways.
     #[default]
     Both,
     /// What the targets send.

@@ -10,6 +10,7 @@ use crate::network::{Filter, Impairment, Protocol};
 link_fault!(PortBlock {
     /// The port, on the targets (direction `in`), on their peers (`out`), or on both.
     port: u16,
+    /// Whose port it is.
     #[serde(default)]
     protocol: Protocol,
 });

@@ -354,7 +354,7 @@ fn a_flapping_link_is_down_and_up_in_turns_in_both_directions_at_once() {
 #[test]
 fn delays_are_distributed_as_asked_for() {
     // Far apart, so that no frame waits for the one before it.
-    let mut seen = |distribution| {
+    let seen = |distribution| {
         let shape = Impairment { jitter: 100 * MS, distribution, ..delay(500 * MS) };
         let mut world = World::with(&rules("d", &[("n1", "n2")], &shape));
         let mut delays: Vec<f64> = (0..2_000)

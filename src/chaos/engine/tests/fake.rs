@@ -103,7 +103,8 @@ impl World {
 
 /// What a switch would count for one frame, everything that is possible being certain.
 fn effect(rule: &Impairment, seen: u64) -> RuleCounters {
-    let lost = rule.cut || rule.loss > 0.0 || rule.bursts.is_some() || rule.flap.is_some() && seen % 2 == 0;
+    let lost =
+        rule.cut || rule.loss > 0.0 || rule.bursts.is_some() || rule.flap.is_some() && seen.is_multiple_of(2);
     let late = !rule.delay.is_zero() || !rule.jitter.is_zero() || rule.rate.is_some();
     RuleCounters {
         seen: 1,
