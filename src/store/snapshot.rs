@@ -4,6 +4,7 @@
 //! them is known to the provider that saved them.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -57,7 +58,8 @@ impl Store {
             let dir = self.snapshot_dir(&key);
             let mut bytes = 0;
             for name in entries(&dir)? {
-                bytes += fs::metadata(dir.join(name)).at(&dir)?.len();
+                // What it takes, not what it spans: saved memory and disks are full of holes.
+                bytes += fs::metadata(dir.join(name)).at(&dir)?.blocks() * 512;
             }
             known.push((fs::metadata(&dir).and_then(|meta| meta.modified()).at(&dir)?, bytes, key));
         }
@@ -97,7 +99,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&Home::at(dir.path())).unwrap();
         for key in ["a", "b", "c"] {
-            make(&store, key, 100);
+            make(&store, key, 100 << 10);
         }
         let age = |key: &str, seconds| {
             let file = fs::File::open(store.snapshot_dir(key)).unwrap();
@@ -107,7 +109,7 @@ mod tests {
             age(key, seconds);
         }
         store.snapshot("a").unwrap();
-        store.bound_snapshots(200).unwrap();
+        store.bound_snapshots(200 << 10).unwrap();
         assert_eq!(store.snapshots().unwrap(), ["a", "c"]);
         store.discard_snapshot("a").unwrap();
         assert!(store.snapshot("a").is_none());
