@@ -15,9 +15,10 @@ use gpt::partition_types::{EFI, LINUX_ROOT_X64, Type};
 use uuid::Uuid;
 
 use super::error::{At, BakeError};
+use super::inodes;
 use super::layer::execute;
 use super::process::{self, command};
-use super::sandbox::{EPOCH, Stack};
+use super::sandbox::{EPOCH, EPOCH_SECONDS, Stack};
 use crate::store::Image;
 use crate::units::Size;
 
@@ -100,6 +101,7 @@ impl Disk<'_> {
         let disk = part.join("disk.raw");
         File::create_new(&disk).and_then(|file| file.set_len(self.size.0)).at(&disk)?;
         self.root(work, lower, log)?;
+        inodes::settle(&disk, ROOT_START, EPOCH_SECONDS).at(&disk)?;
         self.esp(&disk, work, log)?;
         self.table(&disk)?;
         Ok(fs::metadata(&disk).at(&disk)?.blocks() * 512)
@@ -107,7 +109,9 @@ impl Disk<'_> {
 
     /// Like [`Disk::make`], from an image that has the same disk already.
     pub(super) fn link(&self, twin: &Image, part: &Path) -> Result<u64, BakeError> {
-        for (from, name) in [(twin.disk(), "disk.raw"), (twin.kernel(), "vmlinuz")] {
+        let initrd = twin.initrd().map(|initrd| (initrd, "initrd.img"));
+        let files = [(twin.disk(), "disk.raw"), (twin.kernel(), "vmlinuz")].into_iter().chain(initrd);
+        for (from, name) in files {
             let to = part.join(name);
             fs::hard_link(&from, &to).at(&to)?;
         }

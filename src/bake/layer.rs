@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::error::{At, BakeError};
 use super::process::{self, Ended, proxies};
@@ -182,6 +182,18 @@ impl<'a> Oven<'a> {
             self.sandboxed(TREE, &Access::default(), &argv, PATIENCE)?;
         }
         Ok(())
+    }
+
+    /// Lets files and directories that came to be since `begun` say that it was at the epoch, so that the
+    /// layer does not depend on when it was made. What packages say of their files' age stays.
+    pub(super) fn settle(&self, begun: SystemTime) -> Result<(), BakeError> {
+        // Its clock ticks coarser than ours.
+        let since = begun - Duration::from_secs(1);
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut find = self.stack.beside();
+        find.args(["find", TREE, "-newermt", &format!("@{since}")]);
+        find.args(["-exec", "touch", "--no-dereference", &format!("--date=@{EPOCH}"), "{}", "+"]);
+        self.execute(&mut find, PATIENCE)
     }
 
     /// Runs a test in the finished image; what it changes is thrown away.

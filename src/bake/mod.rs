@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use crate::store::{Image, ImageId, Manifest, Package, Store, StoreError};
 
 mod disk;
 mod error;
+mod inodes;
 mod layer;
 mod process;
 mod progress;
@@ -117,9 +118,10 @@ fn ensure_layer(
         return Ok(Outcome::Reused);
     }
     started();
-    let begun = Instant::now();
+    let (begun, clock) = (Instant::now(), SystemTime::now());
     let oven = Oven::prepare(plan, layer, work.dir(), trees, home)?;
     let packages = oven.make()?;
+    oven.settle(clock)?;
     let took = begun.elapsed();
     let record = LayerRecord {
         id: id.to_owned(),

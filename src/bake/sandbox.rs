@@ -40,6 +40,8 @@ const MOUNT: &str = r#"mount -t overlay overlay -o "$1" merged && shift && exec 
 
 /// The seconds since 1970 that stand for "when" in everything that must not depend on when: 2025-01-01.
 pub(super) const EPOCH: &str = "1735689600";
+/// The same as a number.
+pub(super) const EPOCH_SECONDS: u32 = 1_735_689_600;
 
 /// Finished layers, and the place in a workspace where they are stacked.
 #[derive(Debug)]
@@ -68,6 +70,11 @@ fn namespaced(dir: &Path) -> Command {
 }
 
 impl Stack<'_> {
+    /// A host program in the workspace, which sees the files of layers as their owners do, but no stack.
+    pub(super) fn beside(&self) -> Command {
+        namespaced(self.work)
+    }
+
     /// A host program that sees the stack, read-only, as `merged` in its working directory.
     pub(super) fn read_only(&self) -> Result<Command, BakeError> {
         // One layer alone cannot be mounted without an upper one; what comes from an empty one is nothing.
@@ -182,6 +189,11 @@ mod tests {
 
     use super::super::process::{self, Ended};
     use super::*;
+
+    #[test]
+    fn there_is_one_epoch() {
+        assert_eq!(EPOCH, EPOCH_SECONDS.to_string());
+    }
 
     /// Runs a script on a stack whose one layer is this very system; gives how it ended, what it printed, and
     /// the folder in which it changed things. `None` where stacks cannot be mounted.

@@ -6,6 +6,7 @@
 
 pub mod engine;
 pub mod faults;
+pub mod manual;
 pub mod scenario;
 pub mod schedule;
 pub mod target;

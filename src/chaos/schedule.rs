@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::faults::{FaultSpec, Lasts};
+use super::faults::{FaultSpec, Lasts, Takes};
 use super::target::{Choice, Roster, Target};
 use crate::diagnostic::Located;
 use crate::journal::event::ScheduledFault;
@@ -40,11 +40,19 @@ impl Step {
         (micros(self.at.value.0), micros(self.ends()))
     }
 
-    /// Whether both need the whole of an instance at one time.
+    /// Whether the two cannot have the same instance.
     fn rivals(&self, other: &Step) -> bool {
         let ((begin, end), (other_begin, other_end)) = (self.window(), other.window());
         let meet = begin < other_end && other_begin < end || begin == other_begin;
-        meet && self.inject.kind().takes_instance() && other.inject.kind().takes_instance()
+        match (self.inject.kind().takes(), other.inject.kind().takes()) {
+            (Takes::Nothing, _) | (_, Takes::Nothing) => false,
+            (Takes::Instance, Takes::Instance) => meet,
+            (Takes::Part(part), Takes::Part(other)) => meet && part == other,
+            // What an instance loses while something is done in it ends with its boot; only the other way
+            // round there is nobody to do it to.
+            (Takes::Part(_), Takes::Instance) => meet && begin >= other_begin,
+            (Takes::Instance, Takes::Part(_)) => meet && other_begin >= begin,
+        }
     }
 }
 

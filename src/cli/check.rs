@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::kind::Kind;
 use super::{Failure, Printer, bake::parse_set, fleets::table};
 use crate::chaos::Scenario;
-use crate::chaos::schedule::describe;
+use crate::chaos::faults::FaultSpec;
+use crate::chaos::schedule::{Step, describe};
 use crate::diagnostic::{BadFile, read_text};
+use crate::fleet::qemu;
 use crate::recipe::Recipe;
 use crate::seed::Seed;
 use crate::units::Span;
@@ -78,6 +81,17 @@ fn scenario(scenario: &Scenario, seed: Option<u64>, printer: &Printer) -> Result
     if !schedule.is_empty() {
         printer.line(describe(&schedule));
     }
+    let abilities = abilities(&spec.timeline);
+    if !abilities.is_empty() {
+        let row = |ability: &Ability| {
+            vec![
+                format!("  {}", ability.fault),
+                ability.skipped.clone().unwrap_or_else(|| "possible".to_owned()),
+            ]
+        };
+        printer.line(format!("  on {}:", qemu::NAME));
+        printer.line(table(&abilities.iter().map(row).collect::<Vec<_>>()).join("\n"));
+    }
     let expectations: Vec<String> = scenario.expectations().iter().map(|e| e.title()).collect();
     printer.line(format!("  expects: {}", expectations.join("; ")));
     Ok(json!({
@@ -87,8 +101,29 @@ fn scenario(scenario: &Scenario, seed: Option<u64>, printer: &Printer) -> Result
         "seed": seed,
         "duration": Span(scenario.duration()),
         "schedule": schedule,
+        "provider": { "name": qemu::NAME, "faults": abilities },
         "expectations": expectations,
     }))
+}
+
+/// Whether the provider can do a fault.
+#[derive(Serialize)]
+struct Ability {
+    fault: &'static str,
+    /// Why not: a run would skip it, and could not pass.
+    skipped: Option<String>,
+}
+
+/// The faults that a timeline uses, each once.
+fn abilities(timeline: &[Step]) -> Vec<Ability> {
+    let mut used: Vec<&FaultSpec> = timeline.iter().map(|step| &step.inject.value).collect();
+    used.sort_by_key(|fault| fault.name());
+    used.dedup_by_key(|fault| fault.name());
+    let ability = |fault: &FaultSpec| Ability {
+        fault: fault.name(),
+        skipped: qemu::capable(fault.kind().needs()).err().map(|why| format!("skipped: {why}")),
+    };
+    used.into_iter().map(ability).collect()
 }
 
 fn recipe(path: &Path, sets: &[(String, String)], printer: &Printer) -> Result<Value, BadFile> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Verdict;
+use crate::fleet::Timing;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub enum Event {
         node: String,
         what: String,
     },
+    /// How long a stage on the way to a ready fleet took.
+    Timing(Timing),
     Injected {
         fault: String,
         targets: Vec<String>,

@@ -81,6 +81,8 @@ impl Fold {
                 self.ops.push(op);
             }
             Event::Judged(judged) => self.judged.push((at_us, judged.clone())),
+            // For those who read the journal.
+            Event::Timing(_) => {}
             Event::Note { text } => self.notes.push((at_us, text.clone())),
             Event::RunFinished { verdict, reason } => self.finished = Some((*verdict, reason.clone())),
         }

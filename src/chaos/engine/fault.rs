@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::leader;
 use super::phases::Stage;
-use crate::chaos::faults::{Back, Fault, FaultSpec, Scene};
+use crate::chaos::faults::{Back, Fault, FaultSpec, Scene, Takes};
 use crate::chaos::target::Target;
 use crate::journal::Event;
 use crate::journal::event::ScheduledFault;
@@ -31,6 +31,15 @@ pub(super) struct Outcome {
     pub(super) not_back: Option<String>,
 }
 
+/// Whom a fault hits, and what it has of them.
+struct Aim {
+    targets: Vec<String>,
+    /// Its own until it is over.
+    taken: Vec<OwnedMutexGuard<()>>,
+    /// Its own until it has begun: nothing can be done in an instance that is down.
+    to_begin: Vec<OwnedMutexGuard<()>>,
+}
+
 pub(super) struct Life {
     pub(super) stage: Arc<Stage>,
     pub(super) step: ScheduledFault,
@@ -47,8 +56,8 @@ impl Life {
         if !self.sleep_until(self.began + Duration::from_micros(self.step.inject_at_us)).await {
             return outcome;
         }
-        let (targets, _held) = match self.aim().await {
-            Ok(Some(aimed)) => aimed,
+        let Aim { targets, taken: _taken, to_begin } = match self.aim().await {
+            Ok(Some(aim)) => aim,
             Ok(None) => return outcome,
             Err(reason) => {
                 self.not_proven(&mut outcome, reason);
@@ -67,6 +76,7 @@ impl Life {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the fleet did not answer".to_owned()),
         };
+        drop(to_begin);
         if let Err(reason) = injected {
             self.not_proven(&mut outcome, format!("it could not be injected: {reason}"));
             if let Err(reason) = heal(fault.as_mut()).await {
@@ -87,8 +97,8 @@ impl Life {
         self.step.heal_at_us.map(|end| self.began + Duration::from_micros(end))
     }
 
-    /// Whom it hits, and for faults that take whole instances, the right to them. `None`: cancelled.
-    async fn aim(&self) -> Result<Option<(Vec<String>, Vec<OwnedMutexGuard<()>>)>, String> {
+    /// Whom it hits, and the right to what it takes of them. `None`: cancelled.
+    async fn aim(&self) -> Result<Option<Aim>, String> {
         let until = self.end().unwrap_or_else(|| Instant::now() + PROOF);
         let aimed = async {
             let mut targets = self.step.targets.clone();
@@ -101,15 +111,17 @@ impl Life {
             if targets.is_empty() {
                 return Err("it has no target".to_owned());
             }
-            let held = match self.spec.kind().takes_instance() {
-                false => Vec::new(),
-                true => {
-                    let all = self.stage.hold(&targets);
-                    let late = format!("{} did not come back from an earlier fault", targets.join(", "));
-                    tokio::time::timeout_at(until, all).await.map_err(|_| late)?
-                }
+            let late = |_| format!("{} did not come back from an earlier fault", targets.join(", "));
+            let hold = async |part: &str| {
+                let names = targets.iter().map(|target| format!("{target}{part}"));
+                tokio::time::timeout_at(until, self.stage.hold(names)).await.map_err(late)
             };
-            Ok((targets, held))
+            let (taken, to_begin) = match self.spec.kind().takes() {
+                Takes::Nothing => Default::default(),
+                Takes::Instance => (hold("").await?, Vec::new()),
+                Takes::Part(part) => (hold(&format!(" {part}")).await?, hold("").await?),
+            };
+            Ok(Aim { targets, taken, to_begin })
         };
         self.stage.cancel.run_until_cancelled(aimed).await.transpose()
     }

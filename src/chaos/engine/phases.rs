@@ -13,6 +13,7 @@ use super::fault::{Life, Outcome};
 use super::{COMES_BACK, Options};
 use crate::chaos::faults::{BootIds, FaultSpec};
 use crate::chaos::scenario::Scenario;
+use crate::fleet::timing::timings;
 use crate::fleet::{Fleet, FleetError, Provider};
 use crate::journal::event::{Judged, ScheduledFault};
 use crate::journal::{Event, Journal, Phase, Verdict};
@@ -68,8 +69,8 @@ pub(super) struct Stage {
     pub(super) boot_ids: BootIds,
     /// Every instance as probes and clients reach it.
     pub(super) targets: Vec<Target>,
-    /// Held by a fault that takes the instance as a whole, until the instance is back.
-    instances: BTreeMap<String, Arc<Mutex<()>>>,
+    /// What faults take of instances, an instance or `INSTANCE PART`: held until it is over.
+    taken: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
 }
 
 impl Stage {
@@ -83,7 +84,7 @@ impl Stage {
         });
         Stage {
             targets: targets.collect(),
-            instances: nodes.iter().map(|node| (node.name.clone(), Arc::default())).collect(),
+            taken: std::sync::Mutex::default(),
             warm: options.warm,
             scenario,
             fleet,
@@ -104,14 +105,17 @@ impl Stage {
         self.journal.record(Event::Note { text });
     }
 
-    /// Waits until no other fault has any of these instances.
-    pub(super) async fn hold(&self, nodes: &[String]) -> Vec<OwnedMutexGuard<()>> {
+    /// Waits until no other fault has any of these: instances, or parts of them.
+    pub(super) async fn hold(&self, what: impl Iterator<Item = String>) -> Vec<OwnedMutexGuard<()>> {
         // In one order for everyone, so that two faults never wait for each other.
-        let mut sorted = nodes.to_vec();
+        let mut sorted: Vec<String> = what.collect();
         sorted.sort();
         let mut held = Vec::new();
-        for lock in sorted.iter().filter_map(|name| self.instances.get(name)) {
-            held.push(Arc::clone(lock).lock_owned().await);
+        for name in sorted {
+            let lock = Arc::clone(
+                self.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).entry(name).or_default(),
+            );
+            held.push(lock.lock_owned().await);
         }
         held
     }
@@ -208,9 +212,11 @@ async fn boot(stage: &Stage) -> Result<(), Stop> {
             (node.name.clone(), fleet.wait_ready(&node, started + within).await)
         });
     }
+    let mut ready = BTreeMap::new();
     while let Some(booted) = booting.join_next().await {
         match booted {
             Ok((node, Ok(()))) => {
+                ready.insert(node.clone(), started.elapsed());
                 stage.journal.record(Event::Instance { node, what: "ready".to_owned() });
             }
             Ok((_, Err(error))) => {
@@ -221,6 +227,9 @@ async fn boot(stage: &Stage) -> Result<(), Stop> {
             }
             Err(crash) => return Err(Stop::Broken(format!("waiting for an instance crashed: {crash}"))),
         }
+    }
+    for timing in timings(stage.fleet.as_ref(), started, &ready).await {
+        stage.journal.record(Event::Timing(timing));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::links::{Rules, touching};
-use super::{Fault, FaultKind, Scene};
+use super::{About, Documented, Ec2, Fault, FaultKind, Scene, Takes};
 use crate::chaos::target::{Roster, Target};
 use crate::fleet::Capability;
 use crate::network::{Impairment, RuleCounters};
@@ -26,6 +26,19 @@ pub struct Delay {
     pub with_client: bool,
 }
 
+impl Documented for Delay {
+    const ABOUT: About = About {
+        details: "A slow or distant network. Each direction is late by itself, so a round trip to a target \
+                  takes twice the delay longer.",
+        example: "network.delay: { target: { one: web }, delay: 200ms, jitter: 50ms }",
+        local: "The fleet's switch holds the frames of the links in question back.",
+        ec2: Ec2::Not("there is no switch of ours between its instances"),
+        proof: "The switch has held back frames because of it.",
+        undo: "The rules are removed from the switch, which confirms that it has none. They are a lease \
+                  that ends with its owner.",
+    };
+}
+
 impl FaultKind for Delay {
     fn target(&self) -> &Target {
         &self.target
@@ -35,8 +48,8 @@ impl FaultKind for Delay {
         Capability::Links
     }
 
-    fn takes_instance(&self) -> bool {
-        false
+    fn takes(&self) -> Takes {
+        Takes::Nothing
     }
 
     fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::instance::{bring_back, expect_state, ready};
-use super::{Back, Fault, FaultError, FaultKind, Scene};
+use super::{About, Back, Documented, Ec2, Fault, FaultError, FaultKind, Scene};
 use crate::chaos::target::Target;
 use crate::fleet::{Capability, InstanceAction, InstanceState};
 use crate::guest::DialError;
@@ -23,6 +23,21 @@ const SILENCE: Duration = Duration::from_secs(1);
 #[serde(deny_unknown_fields)]
 pub struct Freeze {
     pub target: Target,
+}
+
+impl Documented for Freeze {
+    const ABOUT: About = About {
+        details: "As when a host swaps, migrates or overcommits: peers see an instance that keeps its \
+                  connections and says nothing, and afterwards it believes that no time has passed. Finds \
+                  leases that are trusted for too long.",
+        example: "instance.freeze: { target: { one: web } }",
+        local: "The hypervisor stops all virtual CPUs and the clock.",
+        ec2: Ec2::Not("it offers no way to stop the clock of an instance; hibernation shuts it down"),
+        proof: "The provider says that the machine stands still, and a connection to it gets no answer \
+                  of any kind.",
+        undo: "The machine goes on. A lease in the fleet's supervisor ends with its owner and lets it \
+                  go on, whatever the owner died of.",
+    };
 }
 
 impl FaultKind for Freeze {

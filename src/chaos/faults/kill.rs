@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::instance::Down;
-use super::{Fault, FaultKind, Scene};
+use super::{About, Documented, Ec2, Fault, FaultKind, Scene};
 use crate::chaos::target::Target;
 use crate::fleet::{Capability, InstanceAction};
 
@@ -16,6 +16,22 @@ use crate::fleet::{Capability, InstanceAction};
 #[serde(deny_unknown_fields)]
 pub struct Kill {
     pub target: Target,
+}
+
+impl Documented for Kill {
+    const ABOUT: About = About {
+        details: "As when a host dies or a hypervisor is killed: no goodbye to peers, open connections go \
+                  silent. What the guest had written but not flushed is still on the disk at the next \
+                  boot, because the host's memory holds it; `instance.power_cut` is the fault that loses \
+                  it.",
+        example: "instance.kill: { target: { one: web } }",
+        local: "The hypervisor's process is killed.",
+        ec2: Ec2::By("The instance is stopped by force, without waiting for its operating system."),
+        proof: "The provider no longer has the machine; afterwards it counts another boot, and the guest \
+                  has another boot id.",
+        undo: "The machine boots from its own disk and must get ready. When the tool dies, the fleet of a run \
+               goes with it.",
+    };
 }
 
 impl FaultKind for Kill {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::links::{Rules, touching};
 use super::partition::dropped;
-use super::{Fault, FaultKind, Scene};
+use super::{About, Documented, Ec2, Fault, FaultKind, Scene, Takes};
 use crate::chaos::target::{Roster, Target};
 use crate::fleet::Capability;
 use crate::network::Impairment;
@@ -24,6 +24,19 @@ pub struct Loss {
     pub with_client: bool,
 }
 
+impl Documented for Loss {
+    const ABOUT: About = About {
+        details: "A bad cable or an overloaded link: each frame has the same chance to be lost. TCP sends \
+                  again and gets slow.",
+        example: "network.loss: { target: { one: web }, loss: 20% }",
+        local: "The fleet's switch drops frames of the links in question, by lot from the run's seed.",
+        ec2: Ec2::Not("there is no switch of ours between its instances"),
+        proof: "The switch has dropped frames because of it.",
+        undo: "The rules are removed from the switch, which confirms that it has none. They are a lease \
+                  that ends with its owner.",
+    };
+}
+
 impl FaultKind for Loss {
     fn target(&self) -> &Target {
         &self.target
@@ -33,8 +46,8 @@ impl FaultKind for Loss {
         Capability::Links
     }
 
-    fn takes_instance(&self) -> bool {
-        false
+    fn takes(&self) -> Takes {
+        Takes::Nothing
     }
 
     fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {

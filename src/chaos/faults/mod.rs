@@ -1,6 +1,6 @@
 //! The fault catalogue: what can be broken, how it is known to be broken, and how it is mended.
 //!
-//! One file a fault and one line in [`catalogue!`]. A fault knows the fleet only through
+//! One file a fault and one line in [`catalogue!`]; what a person reads about it stands there too. A fault knows the fleet only through
 //! [`Fleet`](crate::fleet::Fleet); when it happens, for how long, and what a missing proof means is
 //! decided by the engine.
 
@@ -14,6 +14,7 @@ use super::target::{Roster, Target};
 use crate::fleet::{Capability, Fleet, FleetError, NodePlan};
 use crate::seed::Seed;
 
+mod about;
 mod delay;
 mod freeze;
 mod instance;
@@ -24,6 +25,7 @@ mod partition;
 mod reboot;
 mod stop;
 
+pub use about::{About, Documented, Ec2, Entry};
 pub use instance::BootIds;
 pub use partition::Shape;
 
@@ -34,6 +36,18 @@ pub enum Lasts {
     While,
     /// It ends by itself: the step has no `for`.
     Once,
+}
+
+/// What a fault takes of the instances that it hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing that another fault would miss.
+    Nothing,
+    /// One thing in a running instance, such as its clock, which no other fault can have meanwhile. It cannot
+    /// begin while the instance as a whole is taken; when that happens later, this ends with the boot.
+    Part(&'static str),
+    /// The instance as a whole, so that no other such fault can have it meanwhile.
+    Instance,
 }
 
 /// A fault as a scenario describes it.
@@ -47,9 +61,8 @@ pub trait FaultKind: Send + Sync {
         Lasts::While
     }
 
-    /// Whether it takes the instance as a whole, so that no other such fault can have it meanwhile.
-    fn takes_instance(&self) -> bool {
-        true
+    fn takes(&self) -> Takes {
+        Takes::Instance
     }
 
     /// Whether it can do anything at all to `targets`, which stand for any that could be chosen; the
@@ -138,8 +151,13 @@ macro_rules! catalogue {
         }
 
         impl FaultSpec {
-            /// Every name in the catalogue with what it does.
-            pub const CATALOGUE: &[(&str, &str)] = &[$(($name, concat!($($doc),+)),)+];
+            /// Every fault there is, family by family.
+            pub const CATALOGUE: &[Entry] = &[$(Entry {
+                name: $name,
+                summary: concat!($($doc),+).trim_ascii(),
+                about: &<$module::$params as Documented>::ABOUT,
+                schema: || schemars::schema_for!($module::$params),
+            },)+];
 
             /// The catalogue's name, such as `network.partition`.
             pub fn name(&self) -> &'static str {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::links::{Link, Rules, between, touching};
-use super::{Fault, FaultKind, Scene};
+use super::{About, Documented, Ec2, Fault, FaultKind, Scene, Takes};
 use crate::chaos::target::{Roster, Target};
 use crate::fleet::Capability;
 use crate::network::{Impairment, RuleCounters};
@@ -89,6 +89,20 @@ pub(super) fn dropped(counters: &RuleCounters) -> Option<String> {
     (counters.dropped > 0).then(|| format!("the switch dropped {} frames", counters.dropped))
 }
 
+impl Documented for Partition {
+    const ABOUT: About = About {
+        details: "Frames between them are dropped without a word, as by a dead switch or a \
+                  wrong firewall rule. Everything else still talks, the management path included.",
+        example: "network.partition: { target: { one: web }, shape: isolate }",
+        local: "The fleet's switch drops the frames of the links in question.",
+        ec2: Ec2::Not("there is no switch of ours between its instances"),
+        proof: "The switch has dropped frames because of it. Where the service is silent, frames are \
+                  sent on purpose.",
+        undo: "The rules are removed from the switch, which confirms that it has none. They are a lease \
+                  that ends with its owner.",
+    };
+}
+
 impl FaultKind for Partition {
     fn target(&self) -> &Target {
         &self.target
@@ -98,8 +112,8 @@ impl FaultKind for Partition {
         Capability::Links
     }
 
-    fn takes_instance(&self) -> bool {
-        false
+    fn takes(&self) -> Takes {
+        Takes::Nothing
     }
 
     fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {

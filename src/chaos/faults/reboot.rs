@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::instance::Down;
-use super::{Fault, FaultKind, Lasts, Scene};
+use super::{About, Documented, Ec2, Fault, FaultKind, Lasts, Scene};
 use crate::chaos::target::Target;
 use crate::fleet::{Capability, InstanceAction};
 
@@ -14,6 +14,20 @@ use crate::fleet::{Capability, InstanceAction};
 #[serde(deny_unknown_fields)]
 pub struct Reboot {
     pub target: Target,
+}
+
+impl Documented for Reboot {
+    const ABOUT: About = About {
+        details: "The reset button: nothing is shut down, the memory is lost, the disk keeps what was \
+                  written.",
+        example: "instance.reboot: { target: { one: web } }",
+        local: "The hypervisor resets the machine.",
+        ec2: Ec2::By(
+            "RebootInstances, which forces a reset only when the guest does not react to it; `instance.panic` is closer.",
+        ),
+        proof: "The provider counts another boot; later the guest has another boot id.",
+        undo: "It ends by itself; the machine must get ready.",
+    };
 }
 
 impl FaultKind for Reboot {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::instance::Down;
-use super::{Fault, FaultKind, Scene};
+use super::{About, Documented, Ec2, Fault, FaultKind, Scene};
 use crate::chaos::target::Target;
 use crate::fleet::{Capability, InstanceAction};
 
@@ -15,6 +15,19 @@ use crate::fleet::{Capability, InstanceAction};
 #[serde(deny_unknown_fields)]
 pub struct Stop {
     pub target: Target,
+}
+
+impl Documented for Stop {
+    const ABOUT: About = About {
+        details: "As in maintenance: services are told to end and may say goodbye to their peers, file \
+                  systems are unmounted.",
+        example: "instance.stop: { target: { one: web } }",
+        local: "The power button is pressed by ACPI, and the machine is waited for.",
+        ec2: Ec2::By("StopInstances."),
+        proof: "The provider no longer has the machine; afterwards it counts another boot, and the guest \
+                  has another boot id.",
+        undo: "The machine boots from its own disk and must get ready.",
+    };
 }
 
 impl FaultKind for Stop {

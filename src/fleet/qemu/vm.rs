@@ -125,10 +125,16 @@ impl Vm {
         self.start_stopped().await
     }
 
-    /// Takes the machine out of its snapshot; it stands still until [`Vm::resume`].
+    /// Starts a machine that waits to be restored.
+    pub(crate) async fn prepare(&self) -> Result<(), FleetError> {
+        let _acting = self.acting.lock().await;
+        self.launch(true).await.map(drop)
+    }
+
+    /// Fills the waiting machine from its snapshot; it stands still until [`Vm::resume`].
     pub(crate) async fn restore(&self) -> Result<(), FleetError> {
         let _acting = self.acting.lock().await;
-        let running = self.launch(true).await?;
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
         let from = format!("exec:cat {}", self.files.saved_state().display());
         self.without_memory(&running).await?;
         let mut events = running.qmp.events();

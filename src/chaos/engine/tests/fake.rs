@@ -188,6 +188,10 @@ impl Fleet for FakeFleet {
         false
     }
 
+    fn timings(&self) -> Vec<crate::fleet::Timing> {
+        Vec::new()
+    }
+
     async fn lost(&self) -> String {
         std::future::pending().await
     }
