@@ -26,6 +26,9 @@ pub fn line(entry: &Entry) -> Option<String> {
         Event::Judged(judged) => {
             ("judge", format!("{}  {}: {}", judged.verdict, judged.expectation, judged.message))
         }
+        Event::Symptom(symptom) => {
+            ("trouble", format!("{} {}: {}", symptom.node, symptom.kind.text(), symptom.line))
+        }
         Event::Note { text } => ("note", text.clone()),
         Event::RunFinished { verdict, reason } if reason.is_empty() => ("end", verdict.to_string()),
         Event::RunFinished { verdict, reason } => ("end", format!("{verdict}: {reason}")),

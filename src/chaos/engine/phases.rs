@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::{Life, Outcome};
-use super::{COMES_BACK, Options};
+use super::{COMES_BACK, Options, symptoms};
 use crate::chaos::faults::{BootIds, FaultSpec};
 use crate::chaos::scenario::Scenario;
 use crate::fleet::timing::timings;
@@ -20,6 +20,7 @@ use crate::journal::{Event, Journal, Phase, Verdict};
 use crate::seed::Seed;
 use crate::units::Span;
 use crate::verify::probes::{holds, run_probes};
+use crate::verify::symptoms as trouble;
 use crate::verify::workload::{Sink, Used, final_reads, run_workload};
 use crate::verify::{Budget, Clock, Target, judge};
 
@@ -163,6 +164,11 @@ pub(super) async fn all(
     schedule: &[ScheduledFault],
     budget: Budget,
 ) -> Result<Finding, Stop> {
+    let watch = CancellationToken::new();
+    // However this ends, nobody goes on watching.
+    let _over = watch.clone().drop_guard();
+    let (watcher, until) = (Arc::clone(stage), watch.clone());
+    let watching = tokio::spawn(async move { symptoms::watch(&watcher, until).await });
     stage.unless_cancelled(boot(stage)).await??;
     stage.phase(Phase::Baseline);
     let baseline = stage.unless_cancelled(stage.steady_within(stage.scenario.spec.settle.0)).await?;
@@ -178,22 +184,23 @@ pub(super) async fn all(
     let mut finding = Finding { has_workload: !stage.scenario.workloads.is_empty(), ..Default::default() };
     let lives = lives(stage, provider, schedule, &mut finding)?;
     stage.phase(Phase::Chaos);
-    let watch = CancellationToken::new();
     let probing = tokio::spawn(probe(Arc::clone(stage), watch.clone()));
     let (used, outcomes) = chaos(stage, lives).await;
     stage.phase(Phase::Recovery);
     let back = recover(stage, &used, outcomes, &mut finding).await;
     watch.cancel();
-    // A probe that crashed has left its last words on standard error; the record is whole up to there.
-    let _ = probing.await;
+    // Who crashed has left its last words on standard error; the record is whole up to there.
+    let _ = (probing.await, watching.await);
     let back = back?;
+    let unasked = stage.unless_cancelled(symptoms::ask(stage)).await?;
 
     stage.phase(Phase::Check);
     let (expectations, entries) = (stage.scenario.expectations(), stage.journal.entries());
+    let calm = trouble::judge(&stage.scenario.exceptions(), &unasked, &entries);
     let judging = tokio::task::spawn_blocking(move || judge(&expectations, &entries, budget));
     let judged = stage.unless_cancelled(judging).await?;
     let judged = judged.map_err(|error| Stop::Broken(format!("the checkers crashed: {error}")))?;
-    for judged in judged.into_iter().chain([back]) {
+    for judged in judged.into_iter().chain([back, calm]) {
         stage.journal.record(Event::Judged(judged.clone()));
         finding.judged.push(judged);
     }

@@ -39,6 +39,7 @@ pub(super) fn all(path: &Path, text: &str, spec: &ScenarioSpec) -> Result<(Roste
     let workloads = checker.workload(&roster)?;
     checker.timeline(&roster)?;
     checker.expect(&workloads)?;
+    checker.allow()?;
     Ok((roster, workloads))
 }
 
@@ -235,6 +236,20 @@ impl Checker<'_> {
             | Target::Majority(role)
             | Target::Leader(role) => self.role(role.at, role, roster),
         }
+    }
+
+    fn allow(&self) -> Result<(), BadFile> {
+        for exception in &self.spec.allow {
+            // Shorter texts are in nearly every line.
+            if exception.pattern.trim().chars().count() < 5 {
+                let message = format!("`{}` would allow too much", exception.pattern);
+                return Err(self.bad(exception.at, message).help("a `pattern` has at least 5 characters"));
+            }
+            if exception.reason.trim().is_empty() {
+                return Err(self.bad(exception.at, "an exception needs a `reason`"));
+            }
+        }
+        Ok(())
     }
 
     fn expect(&self, workloads: &[Workload]) -> Result<(), BadFile> {

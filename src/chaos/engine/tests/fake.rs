@@ -39,6 +39,10 @@ pub(super) enum Flaw {
     NeverBack,
     /// The provider cannot put rules on links.
     NoLinks,
+    /// A console tells of a kernel panic.
+    Panicking,
+    /// A service crashed and was started again.
+    Crashing,
 }
 
 pub(super) struct FakeProvider {
@@ -274,7 +278,10 @@ impl Fleet for FakeFleet {
     }
 
     async fn console(&self, _: &str) -> Result<Vec<u8>, FleetError> {
-        Ok(b"booted".to_vec())
+        Ok(match self.flaw {
+            Flaw::Panicking => b"booted\n[    9.1] Kernel panic - not syncing: Fatal exception\n".to_vec(),
+            _ => b"booted\n".to_vec(),
+        })
     }
 
     async fn wait_ready(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
@@ -401,10 +408,10 @@ fn answer(
 #[async_trait]
 impl Session for Door {
     async fn exec(&self, command: &str, deadline: Instant) -> Result<ExecOutput, SessionError> {
-        let (state, boots) = {
+        let (state, boots, flaw) = {
             let world = lock(&self.world);
             let node = &world.nodes[&self.node];
-            (node.state, node.boots)
+            (node.state, node.boots, world.flaw)
         };
         match state {
             InstanceState::Stopped => return Err(SessionError::Connect("it is off".to_owned())),
@@ -414,9 +421,12 @@ impl Session for Door {
             }
             InstanceState::Running => {}
         }
-        let stdout = match command.contains("boot_id") {
-            true => format!("{}-boot-{boots}\n", self.node),
-            false => "a line of the service's log\n".to_owned(),
+        let crash = "99.5 systemd[1]: reg.service: Failed with result 'core-dump'.";
+        let stdout = match command {
+            _ if command.contains("boot_id") => format!("{}-boot-{boots}\n", self.node),
+            _ if command.starts_with("date") && flaw == Flaw::Crashing => format!("100.0\n--\n{crash}\n"),
+            _ if command.starts_with("date") => "100.0\n--\n".to_owned(),
+            _ => "a line of the service's log\n".to_owned(),
         };
         Ok(ExecOutput { status: ExitStatus::Code(0), stdout: stdout.into_bytes(), stderr: Vec::new() })
     }

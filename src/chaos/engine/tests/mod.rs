@@ -244,3 +244,16 @@ async fn faults_of_one_instance_wait_for_one_another() {
     assert_eq!(ran.result.verdict, Verdict::Pass, "{:#?}", ran.said());
     assert_eq!(ran.provider.fleet().status("reg-1").await.unwrap().boots, 3);
 }
+
+#[tokio::test]
+async fn trouble_on_a_console_or_in_a_log_fails_a_run_that_is_well_otherwise() {
+    for (flaw, says) in [
+        (Flaw::Panicking, "no console findings: kernel panic on reg-1, reg-2, reg-3"),
+        (Flaw::Crashing, "no console findings: crashed process on reg-1, reg-2, reg-3"),
+    ] {
+        let ran = run_to_end(flaw, KILL).await;
+        assert_eq!(ran.result, RunResult { verdict: Verdict::Fail, reason: says.to_owned() });
+        assert_eq!(ran.judged(NO_TROUBLE), Verdict::Fail);
+        assert_eq!(ran.judged(COMES_BACK), Verdict::Pass);
+    }
+}
