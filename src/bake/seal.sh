@@ -35,7 +35,7 @@ if [ -f "$loader" ]; then cp -- "$loader" /run/out/boot.efi; fi
 version=${kernel#/boot/vmlinuz-}
 if [ -n "$kernel" ] && [ -x /bin/busybox ]; then
     initrd=/tmp/initrd
-    mkdir -p $initrd/bin $initrd/dev $initrd/proc $initrd/root $initrd/lib/modules/"$version"
+    mkdir -p $initrd/bin $initrd/dev $initrd/proc $initrd/sys $initrd/root $initrd/lib/modules/"$version"
     cp /bin/busybox $initrd/bin/busybox
     mv /run/out/initrd.sh $initrd/init
     chmod 755 $initrd/init

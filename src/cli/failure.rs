@@ -111,6 +111,8 @@ impl From<StoreError> for Failure {
             StoreError::Damaged { .. } => {
                 Failure::infrastructure(&error).hint("remove it and bake again; its layers are kept")
             }
+            StoreError::BadLimit(_) => Failure::user(&error)
+                .hint("give a size such as `12G`, or leave the variable out"),
             StoreError::Io { .. } => Failure::infrastructure(&error),
         }
     }

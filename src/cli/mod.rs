@@ -18,6 +18,7 @@ pub mod failure;
 pub mod faults;
 mod fleets;
 pub mod gate;
+pub mod gc;
 pub mod heal;
 pub mod images;
 mod kind;
@@ -65,6 +66,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Cp(cp::CpArgs),
     Heal(heal::HealArgs),
+    Gc(gc::GcArgs),
     Faults(faults::FaultsArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
@@ -106,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&args, &printer),
         Command::Cp(args) => cp::run(&args, &printer),
         Command::Heal(args) => heal::run(&args, &printer),
+        Command::Gc(args) => gc::run(&args, &printer),
         Command::Faults(args) => faults::run(&args, &printer),
         Command::Doctor(args) => doctor::run(&args, &printer),
         Command::Schema(args) => schema::run(&args, &printer),

@@ -16,6 +16,7 @@ use super::{Failure, Printer, fleets};
 use crate::diagnostic::{BadFile, read_text};
 use crate::fleet::plan::resolve;
 use crate::fleet::spec::FleetFile;
+use crate::fleet::timing::{Timing, timings};
 use crate::fleet::{Fleet, FleetError, FleetPlan, FleetSpec, Launch, Lifetime, NodePlan, Provider, RoleSpec};
 use crate::home::Home;
 use crate::store::Store;
@@ -43,6 +44,9 @@ pub struct UpArgs {
     /// Boot every instance, even if there is a snapshot of the fleet.
     #[arg(long)]
     cold: bool,
+    /// Say where the time went: how long each stage took, in all and in each instance.
+    #[arg(long)]
+    timings: bool,
     /// Processors of each instance; without it, as the image says.
     #[arg(long, value_name = "N", value_parser = super::whole(1, 64))]
     cpus: Option<u64>,
@@ -67,7 +71,8 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         if fleet.restored() {
             printer.progress("restored it from a snapshot; `--cold` would have booted it");
         }
-        let ready = match wait_for_all(&fleet, printer).await {
+        let created = Instant::now();
+        let ready = match wait_for_all(&fleet, created, printer).await {
             Ok(ready) => ready,
             Err(error) if args.keep => {
                 let hint = format!("the fleet still runs; `ovenproof down {}` ends it", fleet.plan().name);
@@ -78,8 +83,12 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
                 return Err(Failure::from(error).hint("with `--keep` the fleet stays, to be looked at"));
             }
         };
+        let timings = match args.timings {
+            true => Some(timings(&*fleet, created, &ready).await),
+            false => None,
+        };
         save(&*fleet, printer).await;
-        show(&fleet, &ready, printer);
+        show(&fleet, &ready, timings.as_deref(), printer);
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -144,9 +153,9 @@ fn plan_of_file(args: &UpArgs, path: &Path, store: &Store) -> Result<FleetPlan, 
 /// Waits for every node at once; how long each took.
 async fn wait_for_all(
     fleet: &Arc<dyn Fleet>,
+    started: Instant,
     printer: &Printer,
 ) -> Result<BTreeMap<String, Duration>, FleetError> {
-    let started = Instant::now();
     let mut waiting = JoinSet::new();
     for node in fleet.plan().nodes.clone() {
         let fleet = fleet.clone();
@@ -164,7 +173,12 @@ async fn wait_for_all(
     Ok(ready)
 }
 
-fn show(fleet: &Arc<dyn Fleet>, ready: &BTreeMap<String, Duration>, printer: &Printer) {
+fn show(
+    fleet: &Arc<dyn Fleet>,
+    ready: &BTreeMap<String, Duration>,
+    timings: Option<&[Timing]>,
+    printer: &Printer,
+) {
     let plan = fleet.plan();
     let took = |node: &NodePlan| ready.get(&node.name).copied().unwrap_or_default();
     let nodes = plan.nodes.iter().map(|node| {
@@ -173,9 +187,12 @@ fn show(fleet: &Arc<dyn Fleet>, ready: &BTreeMap<String, Duration>, printer: &Pr
             "image": node.image, "ready_after_ms": took(node).as_millis() as u64,
         })
     });
-    printer.json(
-        &json!({ "fleet": plan.name, "restored": fleet.restored(), "nodes": nodes.collect::<Vec<_>>() }),
-    );
+    let mut document =
+        json!({ "fleet": plan.name, "restored": fleet.restored(), "nodes": nodes.collect::<Vec<_>>() });
+    if let (Some(timings), Some(document)) = (timings, document.as_object_mut()) {
+        document.insert("timings".to_owned(), json!(timings));
+    }
+    printer.json(&document);
     let mut rows = vec![["NODE", "ADDRESS", "ZONE", "IMAGE", "READY AFTER"].map(str::to_owned).to_vec()];
     rows.extend(plan.nodes.iter().map(|node| {
         let took = format!("{:.1} s", took(node).as_secs_f64());
@@ -189,6 +206,17 @@ fn show(fleet: &Arc<dyn Fleet>, ready: &BTreeMap<String, Duration>, printer: &Pr
     }));
     for line in fleets::table(&rows) {
         printer.line(line);
+    }
+    if let Some(timings) = timings {
+        printer.line("");
+        let mut rows = vec![["STAGE", "NODE", "TOOK"].map(str::to_owned).to_vec()];
+        rows.extend(timings.iter().map(|timing| {
+            let node = timing.node.clone().unwrap_or_else(|| "all".to_owned());
+            vec![timing.stage.to_string(), node, format!("{:.2} s", timing.took().as_secs_f64())]
+        }));
+        for line in fleets::table(&rows) {
+            printer.line(line);
+        }
     }
     if let Some(node) = plan.nodes.first() {
         printer.progress(format!(

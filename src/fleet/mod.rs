@@ -8,9 +8,11 @@ pub mod process;
 pub mod provider;
 pub mod qemu;
 pub mod spec;
+pub mod timing;
 
 pub use plan::{FleetPlan, NodePlan, PlanError};
 pub use provider::{
     Capability, Fleet, FleetError, InstanceAction, InstanceState, InstanceStatus, Launch, Lifetime, Provider,
 };
 pub use spec::{FleetSpec, RoleSpec};
+pub use timing::{Stage, Timing};

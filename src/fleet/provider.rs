@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::plan::{FleetPlan, NodePlan};
+use super::timing::Timing;
 use crate::guest::{Dialer, Session, SessionError};
 use crate::network::{RuleCounters, RuleSet};
 
@@ -130,6 +131,10 @@ pub trait Fleet: Send + Sync {
 
     /// Whether this handle created the fleet from a snapshot instead of booting it.
     fn restored(&self) -> bool;
+
+    /// How long the stages of its creation took, as far as they happened outside the guests; empty if this
+    /// handle did not create the fleet.
+    fn timings(&self) -> Vec<Timing>;
 
     /// Returns, with the reason, when what runs the fleet is gone: nothing that is seen from then on says
     /// anything about the images. May never return.

@@ -14,6 +14,8 @@ use super::instance::InstanceDefaults;
 
 /// Raised whenever the same plan would be baked to something else than before.
 const FORMAT: &str = "ovenproof layer v2";
+/// The same for the seal, which adds what a direct boot needs: the layers below stay.
+const SEAL_FORMAT: &str = "ovenproof seal v3";
 const IMAGE_FORMAT: &str = "ovenproof image v2";
 
 /// What a layer will contain, by content: 64 hexadecimal digits.
@@ -167,7 +169,8 @@ impl Plan {
         let mut layers: Vec<Layer> = Vec::with_capacity(works.len());
         for (recipe, work) in works {
             let parent = layers.last().map_or("", |layer| layer.id.as_str());
-            let id = LayerId(hash(FORMAT, parent, &work)?.to_hex().to_string());
+            let format = if matches!(work, Work::Seal { .. }) { SEAL_FORMAT } else { FORMAT };
+            let id = LayerId(hash(format, parent, &work)?.to_hex().to_string());
             layers.push(Layer { id, recipe, work });
         }
         let seal = layers.last().map_or("", |layer| layer.id.as_str());

@@ -42,6 +42,8 @@ pub enum StoreError {
     NoSuchChannel { name: String, channel: String, known: Vec<String> },
     #[error("channel `{channel}` points at image {}", id.short())]
     Pinned { id: ImageId, channel: String },
+    #[error("{0}")]
+    BadLimit(String),
     #[error("`{0}` is not a name, expected lower-case letters, digits and hyphens")]
     BadName(String),
     #[error("{path} is damaged: {why}")]

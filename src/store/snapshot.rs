@@ -4,14 +4,29 @@
 //! them is known to the provider that saved them.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::workspace::Workspace;
 use super::{At, Store, StoreError, entries};
+use crate::units::Size;
 
-/// All snapshots together stay below this; the one that was used least recently goes first.
-const TOTAL_BYTES: u64 = 12 << 30;
+/// Names the variable that says how much room all snapshots together may take.
+pub const LIMIT_VARIABLE: &str = "OVENPROOF_SNAPSHOTS";
+/// Without it; a dozen fleets of three small machines.
+pub const LIMIT: Size = Size(12 << 30);
+
+/// How much room all snapshots together may take; with none at all, none are made.
+pub fn snapshot_limit() -> Result<Size, StoreError> {
+    match std::env::var(LIMIT_VARIABLE) {
+        Ok(text) if !text.is_empty() => {
+            text.parse().map_err(|error| StoreError::BadLimit(format!("{LIMIT_VARIABLE}: {error}")))
+        }
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(LIMIT),
+        Err(error) => Err(StoreError::BadLimit(format!("{LIMIT_VARIABLE}: {error}"))),
+    }
+}
 
 impl Store {
     /// The directory of the snapshot `key`, if there is one; counts as using it.
@@ -32,7 +47,7 @@ impl Store {
     pub fn publish_snapshot(&self, key: &str, work: Workspace, part: &Path) -> Result<(), StoreError> {
         let target = self.snapshot_dir(key);
         work.publish(part, &target).at(&target)?;
-        self.bound_snapshots(TOTAL_BYTES)
+        self.bound_snapshots(snapshot_limit()?, Some(key)).map(drop)
     }
 
     /// Removes the snapshot `key`; a fleet that runs from it keeps its own links to the files.
@@ -51,30 +66,37 @@ impl Store {
         entries(&self.root.join("snapshots"))
     }
 
-    fn bound_snapshots(&self, limit: u64) -> Result<(), StoreError> {
+    /// Removes snapshots until the others take no more room than `limit`, the one that was used least
+    /// recently first and `kept` never; returns what was removed.
+    pub fn bound_snapshots(&self, limit: Size, kept: Option<&str>) -> Result<Vec<String>, StoreError> {
         let mut known = Vec::new();
         for key in self.snapshots()? {
             let dir = self.snapshot_dir(&key);
             let mut bytes = 0;
             for name in entries(&dir)? {
-                bytes += fs::metadata(dir.join(name)).at(&dir)?.len();
+                // Most of a machine's memory was never written and takes no room.
+                bytes += fs::metadata(dir.join(name)).at(&dir)?.blocks() * 512;
             }
             known.push((fs::metadata(&dir).and_then(|meta| meta.modified()).at(&dir)?, bytes, key));
         }
         known.sort();
         let mut total: u64 = known.iter().map(|(_, bytes, _)| bytes).sum();
-        // The newest always stays: it was just made.
-        for (_, bytes, key) in known.iter().take(known.len().saturating_sub(1)) {
-            if total <= limit {
+        let mut removed = Vec::new();
+        for (_, bytes, key) in known {
+            if total <= limit.0 {
                 break;
             }
-            self.discard_snapshot(key)?;
-            total -= bytes;
+            if kept != Some(key.as_str()) {
+                self.discard_snapshot(&key)?;
+                total -= bytes;
+                removed.push(key);
+            }
         }
-        Ok(())
+        Ok(removed)
     }
 
-    fn snapshot_dir(&self, key: &str) -> PathBuf {
+    /// Where the snapshot `key` lies, whether it is there or not.
+    pub fn snapshot_dir(&self, key: &str) -> PathBuf {
         self.root.join("snapshots").join(key)
     }
 }
@@ -97,7 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&Home::at(dir.path())).unwrap();
         for key in ["a", "b", "c"] {
-            make(&store, key, 100);
+            make(&store, key, 64 << 10);
         }
         let age = |key: &str, seconds| {
             let file = fs::File::open(store.snapshot_dir(key)).unwrap();
@@ -107,9 +129,9 @@ mod tests {
             age(key, seconds);
         }
         store.snapshot("a").unwrap();
-        store.bound_snapshots(200).unwrap();
+        assert_eq!(store.bound_snapshots(Size(150 << 10), None).unwrap(), ["b"]);
         assert_eq!(store.snapshots().unwrap(), ["a", "c"]);
-        store.discard_snapshot("a").unwrap();
+        assert_eq!(store.bound_snapshots(Size(0), Some("c")).unwrap(), ["a"]);
         assert!(store.snapshot("a").is_none());
         assert_eq!(store.snapshots().unwrap(), ["c"]);
     }

@@ -26,6 +26,7 @@ fn every_command_explains_itself() {
         "logs",
         "cp",
         "heal",
+        "gc",
         "faults",
         "doctor",
         "schema",
@@ -47,7 +48,7 @@ fn every_command_explains_itself() {
 fn nothing_is_there_yet() {
     let desk = Desk::with(&[]);
     let mut all = Vec::new();
-    for command in ["images", "list", "heal", "down --all"] {
+    for command in ["images", "list", "heal", "gc", "down --all"] {
         for json in [None, Some("--json")] {
             let words: Vec<&str> = command.split_whitespace().chain(json).collect();
             let said = desk.run(&words).exits(0);

@@ -84,7 +84,7 @@ fn a_damaged_snapshot_is_dropped_with_a_line_that_says_so() {
     let said = up();
     assert!(said.stdout.contains("\"restored\": false"), "{}", said.stdout);
     let line = said.stderr.lines().find(|line| line.starts_with("warning: "));
-    let expected = "warning: a snapshot is damaged and is dropped; the fleet boots instead: \
+    let expected = "warning: a snapshot cannot be used and is dropped; the fleet boots instead: \
                     base-1.ram has 1048576 bytes, expected 419430400";
     assert_eq!(line, Some(expected), "{}", said.stderr);
     run(&["down", "damaged"]).exits(0);

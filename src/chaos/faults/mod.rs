@@ -19,23 +19,33 @@ mod about;
 mod clock;
 mod clock_skew;
 mod clock_strobe;
+mod corrupt;
 mod cpu;
 mod delay;
 mod disk_fill;
+mod dns;
+mod duplicate;
 mod file_corrupt;
+mod flap;
 mod freeze;
 mod inside;
 mod instance;
+mod jitter;
 mod kill;
 mod links;
 mod loss;
 mod memory;
 mod panic;
 mod partition;
+mod port_block;
 mod process_kill;
 mod process_pause;
 mod processes;
+mod rate;
 mod reboot;
+mod reorder;
+mod reset;
+mod rules;
 mod service_stop;
 mod stop;
 
@@ -211,8 +221,26 @@ catalogue! {
     "network.partition" => partition::Partition,
     /// Frames to and from the targets arrive late.
     "network.delay" => delay::Delay,
+    /// Each frame to and from the targets is late by another time.
+    "network.jitter" => jitter::Jitter,
     /// Some frames to and from the targets never arrive.
     "network.loss" => loss::Loss,
+    /// Some frames to and from the targets arrive twice.
+    "network.duplicate" => duplicate::Duplicate,
+    /// Some frames to and from the targets overtake others.
+    "network.reorder" => reorder::Reorder,
+    /// In some frames to and from the targets a bit is flipped.
+    "network.corrupt" => corrupt::Corrupt,
+    /// The links to and from the targets are slow.
+    "network.rate" => rate::Rate,
+    /// The links to and from the targets go down and up, again and again.
+    "network.flap" => flap::Flap,
+    /// The targets get wrong answers, or none, when they ask for the addresses of names.
+    "network.dns" => dns::Dns,
+    /// What is for one port does not arrive.
+    "network.port_block" => port_block::PortBlock,
+    /// TCP connections to and from the targets break off.
+    "network.reset" => reset::Reset,
     /// A file system has no room left.
     "disk.fill" => disk_fill::DiskFill,
     /// Processes that have nothing to do take the CPU.

@@ -78,8 +78,8 @@ pub(crate) fn remove_leftovers(record: &FleetRecord, done: &mut Vec<String>) -> 
     folder.remove()
 }
 
-/// Processes that work in `folder`: nobody else has business there.
-fn processes_in(folder: &Path) -> io::Result<Vec<ProcessId>> {
+/// Machines that run in `folder`: nobody else has business there.
+pub(crate) fn processes_in(folder: &Path) -> io::Result<Vec<ProcessId>> {
     let mut found = Vec::new();
     let Ok(folder) = fs::canonicalize(folder) else { return Ok(found) };
     for entry in fs::read_dir("/proc")? {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use self::heal::heal;
-pub(crate) use self::heal::remove_leftovers;
+pub(crate) use self::heal::{processes_in, remove_leftovers};
 use super::process::ProcessId;
 use super::provider::Lifetime;
 use crate::home::{Home, Lock};

@@ -23,15 +23,19 @@ use super::wake::WakeBy;
 use crate::fleet::ledger::{FleetRecord, Ledger, remove_leftovers};
 use crate::fleet::plan::{FleetPlan, NodePlan};
 use crate::fleet::provider::{Fleet, FleetError, InstanceAction, InstanceState, InstanceStatus};
+use crate::fleet::timing::Timing;
 use crate::guest::probe::{Measurement, measure};
 use crate::guest::ssh::{Endpoint, Identity};
 use crate::guest::{DialError, Dialer, Session, SshSession, Stream};
 use crate::home::{Home, create_private_dir};
 use crate::network::{RuleCounters, RuleSet};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
+use crate::store::snapshot::snapshot_limit;
 use crate::units::Span;
 
-/// Between two readiness probes: a guest that boots has better things to do than to answer.
+/// Between two readiness probes, at first: a restored guest is ready at once, or nearly.
+const PROBE_SOON: Duration = Duration::from_millis(20);
+/// Later on: a guest that boots has better things to do than to answer.
 const PROBE_EVERY: Duration = Duration::from_millis(400);
 /// For a login to guests that stood still.
 const WAKE_UP: Duration = Duration::from_secs(20);
@@ -46,6 +50,7 @@ pub(crate) struct QemuFleet {
     plan: FleetPlan,
     store: Store,
     restored: bool,
+    timings: Vec<Timing>,
     folder: Folder,
     address: Arc<Address>,
     identities: BTreeMap<String, Arc<Identity>>,
@@ -81,7 +86,25 @@ impl QemuFleet {
             identities.insert(node.name.clone(), Arc::new(identity));
         }
         let (leases, owner) = (tokio::sync::Mutex::new(None), Mutex::new(owner));
-        Ok(QemuFleet { home, record, plan, store, restored, folder, address, identities, leases, owner })
+        let timings = Vec::new();
+        Ok(QemuFleet {
+            home,
+            record,
+            plan,
+            store,
+            restored,
+            timings,
+            folder,
+            address,
+            identities,
+            leases,
+            owner,
+        })
+    }
+
+    /// What its creator measured.
+    pub(crate) fn with_timings(self, timings: Vec<Timing>) -> Self {
+        QemuFleet { timings, ..self }
     }
 
     /// What [`super::wake::WakePort`] does, for guests that do not answer there.
@@ -175,6 +198,10 @@ impl Fleet for QemuFleet {
         self.restored
     }
 
+    fn timings(&self) -> Vec<Timing> {
+        self.timings.clone()
+    }
+
     async fn lost(&self) -> String {
         // The supervisor says nothing that it was not asked, so a connection that ends means that it has.
         if let Ok(mut connection) = self.address.connect().await {
@@ -191,8 +218,10 @@ impl Fleet for QemuFleet {
             return Ok(false);
         }
         let Some(key) = snapshot::key(&self.plan) else { return Ok(false) };
-        let provider = |error: StoreError| FleetError::Provider(error.to_string());
-        let work = self.store.begin_snapshot(&key).map_err(provider)?;
+        if snapshot_limit()?.0 == 0 {
+            return Ok(false);
+        }
+        let work = self.store.begin_snapshot(&key)?;
         if self.store.snapshot(&key).is_some() {
             return Ok(false);
         }
@@ -203,11 +232,13 @@ impl Fleet for QemuFleet {
             self.wake_over_ssh().await?;
         }
         self.folder.save_identities(&self.plan, &part).map_err(failed("cannot save the keys"))?;
-        Snapshot::seal(&part, &setup.identity, wake).map_err(failed("cannot describe the snapshot"))?;
+        let images = self.plan.nodes.iter().map(|node| node.image.clone()).collect();
+        Snapshot::seal(&part, &key, images, &setup.identity, wake)
+            .map_err(failed("cannot describe the snapshot"))?;
         let store = self.store.clone();
         // Waits for the disk.
         let published = tokio::task::spawn_blocking(move || store.publish_snapshot(&key, work, &part)).await;
-        published.map_err(|error| FleetError::Provider(error.to_string()))?.map_err(provider)?;
+        published.map_err(|error| FleetError::Provider(error.to_string()))??;
         Ok(true)
     }
 
@@ -259,6 +290,7 @@ impl Fleet for QemuFleet {
         let (dialer, session) = (self.dialer(&node.name), self.session(&node.name));
         let started = Instant::now();
         let mut last = "it was not measured even once".to_owned();
+        let mut pause = PROBE_SOON;
         while Instant::now() < deadline {
             let Ok(measured) = timeout_at(deadline, ready(node, &*dialer, &*session, deadline)).await else {
                 break;
@@ -272,7 +304,8 @@ impl Fleet for QemuFleet {
                 let console = self.console_tail(&node.name);
                 return Err(FleetError::Start { node: node.name.clone(), reason, console });
             }
-            tokio::time::sleep_until(deadline.min(Instant::now() + PROBE_EVERY)).await;
+            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
+            pause = PROBE_EVERY.min(pause * 2);
         }
         Err(FleetError::NotReady {
             node: node.name.clone(),

@@ -9,6 +9,8 @@
 //! | `credentials`, `machine`, [`accel`] | the command line of a VM and what it is given at boot |
 //! | `snapshot` | a fleet saved at one instant, and what it is restored from |
 //! | `vm`, `qmp`, `wake`, `console` | one VM: its process, its control connections, its console log |
+//! | `disks` | what a node's disks stand on, and the conversations in which its machine uses them |
+//! | [`gc`] | the room that snapshots and lost folders take |
 //! | [`supervisor`], `service` | the process that owns them, and what it answers |
 //! | `control`, `handle` | the conversation with it, and the [`Fleet`] that others hold |
 
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use self::control::{Connection, Reply};
 use self::folder::{BootFiles, Folder, Setup};
@@ -32,6 +35,7 @@ use super::ledger::{FleetRecord, Ledger, remove_leftovers};
 use super::plan::FleetPlan;
 use super::process::ProcessId;
 use super::provider::{Capability, Fleet, FleetError, Launch, Provider};
+use super::timing::{Stage, Timing};
 use crate::home::Home;
 use crate::store::{Store, StoreError};
 
@@ -39,7 +43,9 @@ pub mod accel;
 mod console;
 mod control;
 mod credentials;
+mod disks;
 pub(crate) mod folder;
+pub mod gc;
 mod handle;
 mod machine;
 mod qmp;
@@ -98,8 +104,7 @@ impl Qemu {
     fn setup(&self, launch: Launch, id: String) -> Result<Setup, FleetError> {
         let mut boot = BTreeMap::new();
         for node in &launch.plan.nodes {
-            let image =
-                self.store.image(&node.image).map_err(|error| FleetError::Provider(error.to_string()))?;
+            let image = self.store.image(&node.image)?;
             boot.insert(node.name.clone(), BootFiles::of(&image));
         }
         let Launch { plan, lifetime, keep_logs, .. } = launch;
@@ -141,14 +146,15 @@ fn spawn_supervisor(folder: &Folder) -> Result<Owner, FleetError> {
     Ok(Owner { lease: ours, supervisor })
 }
 
-/// Waits until the supervisor says how the start went.
-async fn started(owner: &Owner, folder: &Folder) -> Result<(), FleetError> {
+/// Waits until the supervisor says how the start went, and how long its stages took.
+async fn started(owner: &Owner, folder: &Folder) -> Result<Vec<Timing>, FleetError> {
     let lease = owner.lease.try_clone().map_err(failed("cannot use the lease"))?;
     lease.set_nonblocking(true).map_err(failed("cannot use the lease"))?;
     let lease = UnixStream::from_std(lease).map_err(failed("cannot use the lease"))?;
     let mut connection = Connection::new(lease);
     match tokio::time::timeout(CREATE, connection.receive::<Reply>()).await {
-        Ok(Ok(Some(reply))) => Ok(reply.map(drop)?),
+        Ok(Ok(Some(reply))) => serde_json::from_value(reply?)
+            .map_err(|error| FleetError::Provider(format!("unexpected answer: {error}"))),
         Ok(_) => {
             let said = console::tail(&folder.supervisor_log(), console::SHOWN_LINES);
             Err(FleetError::Provider(format!("the supervisor ended at once: {said}")))
@@ -179,7 +185,7 @@ impl Provider for Qemu {
                     tracing::warn!(
                         "a snapshot could not be restored and is dropped; the fleet boots instead: {error}"
                     );
-                    self.store.discard_snapshot(&key).map_err(from_store)?;
+                    self.store.discard_snapshot(&key)?;
                 }
                 Ok(fleet) => return Ok(fleet),
             }
@@ -201,11 +207,11 @@ impl Qemu {
     fn snapshot(&self, plan: &FleetPlan) -> Result<Option<(String, Snapshot)>, FleetError> {
         let Some(key) = snapshot::key(plan) else { return Ok(None) };
         let Some(dir) = self.store.snapshot(&key) else { return Ok(None) };
-        match Snapshot::open(&dir) {
+        match Snapshot::open(&dir, &key) {
             Ok(snapshot) => Ok(Some((key, snapshot))),
             Err(why) => {
-                tracing::warn!("a snapshot is damaged and is dropped; the fleet boots instead: {why}");
-                self.store.discard_snapshot(&key).map_err(from_store)?;
+                tracing::warn!("a snapshot cannot be used and is dropped; the fleet boots instead: {why}");
+                self.store.discard_snapshot(&key)?;
                 Ok(None)
             }
         }
@@ -216,6 +222,7 @@ impl Qemu {
         launch: Launch,
         snapshot: Option<&Snapshot>,
     ) -> Result<Arc<dyn Fleet>, FleetError> {
+        let begun = Instant::now();
         let mut setup = self.setup(launch, format!("{:016x}", rand::random::<u64>()))?;
         if let Some(snapshot) = snapshot {
             setup.identity.clone_from(&snapshot.identity);
@@ -231,27 +238,37 @@ impl Qemu {
             let owner = owner.insert(spawn_supervisor(&folder)?);
             started(owner, &folder).await
         };
-        if let Err(error) = created.await {
-            if let Some(Owner { mut supervisor, .. }) = owner {
-                // Its VMs die with it.
-                let _ = supervisor.kill();
-                let _ = supervisor.wait();
+        let mut timings = match created.await {
+            Ok(timings) => timings,
+            Err(error) => {
+                if let Some(Owner { mut supervisor, .. }) = owner {
+                    // Its VMs die with it.
+                    let _ = supervisor.kill();
+                    let _ = supervisor.wait();
+                }
+                let left = remove_leftovers(&record, &mut Vec::new());
+                left.map_err(failed("cannot remove the fleet's folder"))?;
+                ledger.gone(&record.id)?;
+                return Err(error);
             }
-            remove_leftovers(&record, &mut Vec::new()).map_err(failed("cannot remove the fleet's folder"))?;
-            ledger.gone(&record.id)?;
-            return Err(error);
+        };
+        let inside: Duration = timings.iter().map(Timing::took).sum();
+        timings.insert(0, Timing::new(Stage::Start, None, begun.elapsed().saturating_sub(inside)));
+        let fleet = QemuFleet::open(self.home.clone(), self.store.clone(), record, owner)?;
+        if snapshot.is_some_and(|snapshot| snapshot.wake == WakeBy::Ssh) {
+            let begun = Instant::now();
+            if let Err(error) = fleet.wake_over_ssh().await {
+                fleet.destroy().await?;
+                return Err(error);
+            }
+            timings.push(Timing::new(Stage::Clock, None, begun.elapsed()));
         }
-        let fleet = Arc::new(QemuFleet::open(self.home.clone(), self.store.clone(), record, owner)?);
-        if snapshot.is_some_and(|snapshot| snapshot.wake == WakeBy::Ssh)
-            && let Err(error) = fleet.wake_over_ssh().await
-        {
-            fleet.destroy().await?;
-            return Err(error);
-        }
-        Ok(fleet)
+        Ok(Arc::new(fleet.with_timings(timings)))
     }
 }
 
-fn from_store(error: StoreError) -> FleetError {
-    FleetError::Provider(error.to_string())
+impl From<StoreError> for FleetError {
+    fn from(error: StoreError) -> Self {
+        FleetError::Provider(error.to_string())
+    }
 }

@@ -1,15 +1,14 @@
 //! A fleet saved at one instant: the memory, devices and disks of every VM, with their identities.
 //!
 //! A snapshot fits exactly one plan on exactly one hypervisor: its key is a hash of both. Restored memory
-//! is mapped copy-on-write from the saved file, and disks are overlays on the saved ones, so that any
+//! is mapped copy-on-write from the saved file, and disks are layers on the saved ones, so that any
 //! number of fleets can run from one snapshot at once and each pays only for what it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
@@ -18,21 +17,47 @@ use super::accel::Accelerator;
 use super::folder::NodeFolder;
 use super::vm::HYPERVISOR;
 use super::wake::WakeBy;
+use crate::disk::Layer;
 use crate::fleet::plan::FleetPlan;
+use crate::store::{ImageId, Store};
 
 /// Changes whenever the machine that `machine.rs` describes does, or what a snapshot consists of.
-const FORMAT: &str = "ovenproof fleet snapshot v2";
+const FORMAT: &str = "ovenproof fleet snapshot v4";
 const RECORD: &str = "snapshot.json";
+/// Files up to this are compared byte by byte before they are used; reading all of the memory would take
+/// longer than restoring it.
+const DIGESTED: u64 = 16 << 20;
 
 /// `snapshot.json`: written last, so that a snapshot without it is none.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     format: String,
+    /// The key under which it lies: whoever moves it makes it another one.
+    key: String,
+    hypervisor: String,
+    images: BTreeSet<ImageId>,
     /// What the machine ids of the nodes are derived from.
     identity: String,
     wake: WakeBy,
-    /// Length in bytes of every file.
-    files: BTreeMap<String, u64>,
+    files: BTreeMap<String, SavedFile>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedFile {
+    bytes: u64,
+    /// BLAKE3, of files that are not too large.
+    digest: Option<String>,
+}
+
+impl SavedFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let bytes = fs::metadata(path)?.len();
+        let digest = match bytes <= DIGESTED {
+            true => Some(blake3::hash(&fs::read(path)?).to_hex().to_string()),
+            false => None,
+        };
+        Ok(SavedFile { bytes, digest })
+    }
 }
 
 /// A snapshot that was found whole.
@@ -47,54 +72,113 @@ pub(crate) struct Snapshot {
 pub(crate) struct SavedNode {
     pub ram: PathBuf,
     pub state: PathBuf,
-    pub disk: PathBuf,
+    pub layer: PathBuf,
 }
 
 impl SavedNode {
     pub(crate) fn of(dir: &Path, node: &str) -> Self {
         let file = |what: &str| dir.join(format!("{node}.{what}"));
-        SavedNode { ram: file("ram"), state: file("state"), disk: file("qcow2") }
+        SavedNode { ram: file("ram"), state: file("state"), layer: file("root") }
     }
 }
 
 /// The key of the snapshots that fit `plan` on this machine; `None` if there can be none.
 pub(crate) fn key(plan: &FleetPlan) -> Option<String> {
-    let version = Command::new(HYPERVISOR).arg("--version").output().ok()?.stdout;
-    let (accelerator, _) = Accelerator::detect();
     // The name of a fleet is not part of its machines.
     let plan = FleetPlan { name: String::new(), ..plan.clone() };
     let mut hasher = blake3::Hasher::new_derive_key(FORMAT);
-    for part in [&version, &accelerator.options().join(" ").into_bytes(), &serde_json::to_vec(&plan).ok()?] {
-        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    for part in [hypervisor()?.into_bytes(), serde_json::to_vec(&plan).ok()?] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(&part);
     }
     Some(hasher.finalize().to_hex().to_string())
 }
 
-impl Snapshot {
-    /// Looks whether the snapshot in `dir` is whole.
-    pub(crate) fn open(dir: &Path) -> Result<Self, String> {
-        let text = fs::read(dir.join(RECORD)).map_err(|error| error.to_string())?;
-        let record: Record = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-        if record.format != FORMAT {
-            return Err(format!("it has the format `{}`, expected `{FORMAT}`", record.format));
+/// What the memory of a machine can be restored by: this very QEMU, with this accelerator, on this
+/// processor. The file tells versions apart as well as its `--version`, without starting it.
+fn hypervisor() -> Option<String> {
+    let found = |dir: PathBuf| {
+        let path = dir.join(HYPERVISOR);
+        fs::metadata(&path).ok().map(|file| (path, file))
+    };
+    let (path, file) = std::env::split_paths(&std::env::var_os("PATH")?).find_map(found)?;
+    let (accelerator, _) = Accelerator::detect();
+    let processor = match accelerator {
+        Accelerator::Kvm => fs::read_to_string("/proc/cpuinfo").ok()?,
+        // An emulated one is the same everywhere.
+        Accelerator::Tcg => String::new(),
+    };
+    let told = |line: &&str| line.starts_with("model name") || line.starts_with("flags");
+    let processor: BTreeSet<&str> = processor.lines().filter(told).collect();
+    let version = format!("{} {} {}.{}", path.display(), file.len(), file.mtime(), file.mtime_nsec());
+    let processor = processor.into_iter().collect::<Vec<_>>().join(" ");
+    Some([version, accelerator.options().join(" "), processor].join(" ").trim_end().to_owned())
+}
+
+/// Why nobody will ever use the snapshot `key` again; `None` if somebody may.
+pub(crate) fn useless(store: &Store, key: &str) -> Option<String> {
+    let dir = store.snapshot_dir(key);
+    let record = match Record::read(&dir, key) {
+        Ok(record) => record,
+        Err(why) => return Some(why),
+    };
+    if hypervisor().is_some_and(|here| here != record.hypervisor) {
+        return Some("it was saved by another QEMU, or on another processor".to_owned());
+    }
+    let gone = record.images.iter().find(|image| store.image(image).is_err())?;
+    Some(format!("its image {} is gone", gone.short()))
+}
+
+impl Record {
+    /// The record of the snapshot that should lie under `key` in `dir`; its files are not looked at.
+    fn read(dir: &Path, key: &str) -> Result<Self, String> {
+        let text = fs::read(dir.join(RECORD)).map_err(|error| format!("{RECORD}: {error}"))?;
+        // The format first: another one need not have the other fields.
+        let json: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|error| format!("{RECORD}: {error}"))?;
+        let format = json.get("format").and_then(serde_json::Value::as_str).unwrap_or_default();
+        if format != FORMAT {
+            return Err(format!("it has the format `{format}`, expected `{FORMAT}`"));
         }
-        for (name, length) in &record.files {
-            let found = fs::metadata(dir.join(name)).map_err(|error| format!("{name}: {error}"))?.len();
-            if found != *length {
-                return Err(format!("{name} has {found} bytes, expected {length}"));
+        let record: Record = serde_json::from_value(json).map_err(|error| format!("{RECORD}: {error}"))?;
+        match record.key == key {
+            true => Ok(record),
+            false => Err("it is the snapshot of another fleet".to_owned()),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Looks whether the snapshot in `dir` is whole, and the one that `key` stands for.
+    pub(crate) fn open(dir: &Path, key: &str) -> Result<Self, String> {
+        let record = Record::read(dir, key)?;
+        for (name, saved) in &record.files {
+            let found = SavedFile::of(&dir.join(name)).map_err(|error| format!("{name}: {error}"))?;
+            if found.bytes != saved.bytes {
+                return Err(format!("{name} has {} bytes, expected {}", found.bytes, saved.bytes));
+            }
+            if found != *saved {
+                return Err(format!("{name} is not what was saved"));
             }
         }
         Ok(Snapshot { dir: dir.to_owned(), identity: record.identity, wake: record.wake })
     }
 
-    /// Describes the files in `dir`, which makes a snapshot of them.
-    pub(crate) fn seal(dir: &Path, identity: &str, wake: WakeBy) -> io::Result<()> {
+    /// Describes the files in `dir`, which makes the snapshot `key` of them.
+    pub(crate) fn seal(
+        dir: &Path,
+        key: &str,
+        images: BTreeSet<ImageId>,
+        identity: &str,
+        wake: WakeBy,
+    ) -> io::Result<()> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            files.insert(entry.file_name().to_string_lossy().into_owned(), entry.metadata()?.len());
+            files.insert(entry.file_name().to_string_lossy().into_owned(), SavedFile::of(&entry.path())?);
         }
-        let record = Record { format: FORMAT.to_owned(), identity: identity.to_owned(), wake, files };
+        let (format, key, identity) = (FORMAT.to_owned(), key.to_owned(), identity.to_owned());
+        let hypervisor = hypervisor().unwrap_or_default();
+        let record = Record { format, key, hypervisor, images, identity, wake, files };
         fs::write(dir.join(RECORD), serde_json::to_vec_pretty(&record)?)
     }
 
@@ -103,7 +187,7 @@ impl Snapshot {
         let (from, to) = (SavedNode::of(&self.dir, node), NodeFolder::new(node));
         fs::hard_link(from.ram, root.join(to.saved_ram()))?;
         fs::hard_link(from.state, root.join(to.saved_state()))?;
-        fs::hard_link(from.disk, root.join(to.saved_disk()))
+        link_layer(&from.layer, &root.join(to.saved_layer()))
     }
 
     pub(crate) fn user_key(&self) -> io::Result<String> {
@@ -113,6 +197,12 @@ impl Snapshot {
     pub(crate) fn host_key(&self, node: &str) -> io::Result<String> {
         fs::read_to_string(host_key(&self.dir, node))
     }
+}
+
+/// A frozen layer under another name.
+pub(crate) fn link_layer(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    fs::hard_link(Layer::map_path(from), Layer::map_path(to))
 }
 
 /// Where a snapshot keeps the key that opens every node.
@@ -183,17 +273,56 @@ mod tests {
         assert!(blocks * 512 < 1 << 20, "{blocks} blocks");
     }
 
+    fn seal(dir: &Path, key: &str) {
+        Snapshot::seal(dir, key, BTreeSet::new(), "7", WakeBy::Port).unwrap();
+    }
+
     #[test]
     fn damage_is_seen_before_use() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Snapshot::open(dir.path()).is_err());
-        fs::write(dir.path().join("etcd-1.ram"), "memory").unwrap();
-        Snapshot::seal(dir.path(), "7", WakeBy::Port).unwrap();
-        assert_eq!(Snapshot::open(dir.path()).unwrap().identity, "7");
-        fs::write(dir.path().join("etcd-1.ram"), "mem").unwrap();
-        assert_eq!(Snapshot::open(dir.path()).unwrap_err(), "etcd-1.ram has 3 bytes, expected 6");
-        let record = fs::read_to_string(dir.path().join(RECORD)).unwrap();
-        fs::write(dir.path().join(RECORD), record.replace("v2", "v0")).unwrap();
-        assert!(Snapshot::open(dir.path()).unwrap_err().contains("format"));
+        let opened = |key: &str| Snapshot::open(dir.path(), key).map(|snapshot| snapshot.identity);
+        assert!(opened("k").unwrap_err().contains("snapshot.json"));
+        let ram = dir.path().join("etcd-1.ram");
+        fs::write(&ram, "memory").unwrap();
+        seal(dir.path(), "k");
+        assert_eq!(opened("k").unwrap(), "7");
+        assert_eq!(opened("l").unwrap_err(), "it is the snapshot of another fleet");
+        fs::write(&ram, "memorz").unwrap();
+        assert_eq!(opened("k").unwrap_err(), "etcd-1.ram is not what was saved");
+        fs::write(&ram, "mem").unwrap();
+        assert_eq!(opened("k").unwrap_err(), "etcd-1.ram has 3 bytes, expected 6");
+        fs::remove_file(&ram).unwrap();
+        assert!(opened("k").unwrap_err().starts_with("etcd-1.ram: "));
+        // What an older version wrote had other fields.
+        fs::write(dir.path().join(RECORD), r#"{ "format": "ovenproof fleet snapshot v2" }"#).unwrap();
+        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v4`";
+        assert_eq!(opened("k").unwrap_err(), older);
+        fs::write(dir.path().join(RECORD), "{").unwrap();
+        assert!(opened("k").unwrap_err().contains("snapshot.json"));
+    }
+
+    #[test]
+    fn what_has_lost_its_image_or_its_hypervisor_is_of_no_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&crate::home::Home::at(dir.path())).unwrap();
+        let make = |key: &str, images: BTreeSet<ImageId>| {
+            let folder = store.snapshot_dir(key);
+            fs::create_dir_all(&folder).unwrap();
+            Snapshot::seal(&folder, key, images, "7", WakeBy::Port).unwrap();
+            folder
+        };
+        make("good", BTreeSet::new());
+        assert_eq!(useless(&store, "good"), None);
+        let gone = ImageId::from_hash(blake3::hash(b"gone"));
+        make("orphan", BTreeSet::from([gone.clone()]));
+        assert_eq!(useless(&store, "orphan").unwrap(), format!("its image {} is gone", gone.short()));
+        let record = make("old", BTreeSet::new()).join(RECORD);
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+        json["hypervisor"] = "another".into();
+        fs::write(&record, json.to_string()).unwrap();
+        // Where there is no QEMU at all, nobody can say what another one would be.
+        let expected =
+            hypervisor().map(|_| "it was saved by another QEMU, or on another processor".to_owned());
+        assert_eq!(useless(&store, "old"), expected);
     }
 }

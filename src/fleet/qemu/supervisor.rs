@@ -10,11 +10,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::accel::Accelerator;
 use super::control::{Connection, Refusal, Reply};
@@ -26,6 +27,7 @@ use super::wake::WakeBy;
 use crate::fleet::ledger::{Ledger, LedgerError};
 use crate::fleet::process::ProcessId;
 use crate::fleet::provider::{FleetError, Lifetime};
+use crate::fleet::timing::{Stage, Timing};
 use crate::home::Home;
 use crate::network::{PortSpec, Switch, SwitchSpec};
 
@@ -73,7 +75,7 @@ async fn run(setup: &Setup) -> Result<Option<Asker>, FleetError> {
         () = end_of(&mut lease), if ends_with_lease => Err(FleetError::Provider("the client left".to_owned())),
         _ = terminate.recv() => Err(FleetError::Provider("terminated".to_owned())),
     };
-    let (listener, switch) = match started {
+    let (listener, switch, timings) = match started {
         Ok(parts) => parts,
         Err(error) => {
             kill_all(&vms).await;
@@ -81,7 +83,7 @@ async fn run(setup: &Setup) -> Result<Option<Asker>, FleetError> {
             return Ok(None);
         }
     };
-    tell(&mut lease, Ok(Value::Null)).await;
+    tell(&mut lease, Ok(json!(timings))).await;
 
     let service = Arc::new(Service::new(vms.clone(), switch));
     let asker = tokio::select! {
@@ -125,7 +127,10 @@ fn machines(setup: &Setup) -> Result<Vms, FleetError> {
 
 /// Starts the switch and all machines. The switch comes first: nobody's first frame is to be lost. Restored
 /// machines go on together, when the last of them is there, and nobody meets them before they are awake.
-async fn start(vms: &Vms, restored: Option<WakeBy>) -> Result<(UnixListener, Switch), FleetError> {
+async fn start(
+    vms: &Vms,
+    restored: Option<WakeBy>,
+) -> Result<(UnixListener, Switch, Vec<Timing>), FleetError> {
     let ports = vms.values().map(|vm| {
         let files = NodeFolder::new(&vm.node.name);
         PortSpec {
@@ -139,19 +144,25 @@ async fn start(vms: &Vms, restored: Option<WakeBy>) -> Result<(UnixListener, Swi
     let switch = Switch::start(SwitchSpec { ports: ports.collect(), pcap: None })
         .map_err(|error| FleetError::Provider(format!("the switch: {error}")))?;
     for_each(vms, move |vm| async move {
-        vm.create_disk(restored.is_some()).await?;
-        if restored.is_some() { vm.restore().await } else { vm.start().await }
+        vm.create_disk(restored.is_some())?;
+        if restored.is_some() { vm.prepare().await } else { vm.start().await }
     })
     .await?;
-    if restored.is_some() {
+    let mut timings = Vec::new();
+    if let Some(wake) = restored {
+        let begun = Instant::now();
+        for_each(vms, |vm| async move { vm.restore().await }).await?;
+        timings.push(Timing::new(Stage::Restore, None, begun.elapsed()));
+        let begun = Instant::now();
         for_each(vms, |vm| async move { vm.resume().await }).await?;
-    }
-    if restored == Some(WakeBy::Port) {
-        for_each(vms, |vm| async move { vm.wake(WAKE_UP).await }).await?;
+        if wake == WakeBy::Port {
+            for_each(vms, |vm| async move { vm.wake(WAKE_UP).await }).await?;
+        }
+        timings.push(Timing::new(Stage::Clock, None, begun.elapsed()));
     }
     // Bound relative to the working directory: the path of a socket must be short.
     let listener = UnixListener::bind(CONTROL_SOCKET).map_err(failed("cannot listen"))?;
-    Ok((listener, switch))
+    Ok((listener, switch, timings))
 }
 
 async fn kill_all(vms: &Vms) {

@@ -18,7 +18,7 @@ use crate::fleet::{
     NodePlan, Provider,
 };
 use crate::guest::{DialError, Dialer, ExecOutput, ExitStatus, Session, SessionError, Stream};
-use crate::network::{RuleCounters, RuleSet};
+use crate::network::{Impairment, RuleCounters, RuleSet};
 use crate::store::ImageId;
 use crate::units::Size;
 
@@ -39,6 +39,10 @@ pub(super) enum Flaw {
     NeverBack,
     /// The provider cannot put rules on links.
     NoLinks,
+    /// A console tells of a kernel panic.
+    Panicking,
+    /// A service crashed and was started again.
+    Crashing,
 }
 
 pub(super) struct FakeProvider {
@@ -84,10 +88,7 @@ impl World {
         let mut passes = true;
         for (set, counters) in self.rules.values_mut() {
             for rule in set.rules.iter().filter(|rule| rule.from == from && rule.to == to) {
-                counters.seen += 1;
-                // What is lost by lot is sent again: it is counted and gets through.
-                counters.dropped += u64::from(rule.impairment.cut || rule.impairment.loss > 0.0);
-                counters.delayed += u64::from(!rule.impairment.delay.is_zero());
+                *counters += &effect(&rule.impairment, counters.seen);
                 passes &= !rule.impairment.cut;
             }
         }
@@ -104,6 +105,23 @@ impl World {
             reached += usize::from(up && there);
         }
         reached * 2 > peers.len()
+    }
+}
+
+/// What a switch would count for one frame, everything that is possible being certain.
+fn effect(rule: &Impairment, seen: u64) -> RuleCounters {
+    let lost =
+        rule.cut || rule.loss > 0.0 || rule.bursts.is_some() || rule.flap.is_some() && seen.is_multiple_of(2);
+    let late = !rule.delay.is_zero() || !rule.jitter.is_zero() || rule.rate.is_some();
+    RuleCounters {
+        seen: 1,
+        dropped: u64::from(lost),
+        delayed: u64::from(late),
+        duplicated: u64::from(rule.duplicate > 0.0),
+        reordered: u64::from(rule.reorder > 0.0),
+        corrupted: u64::from(rule.corrupt > 0.0),
+        reset: u64::from(rule.reset > 0.0),
+        misled: u64::from(rule.names.is_some()),
     }
 }
 
@@ -156,7 +174,7 @@ impl Provider for FakeProvider {
         let node = || Node {
             state: InstanceState::Running,
             boots: 1,
-            console: "booted".to_owned(),
+            console: "booted\n".to_owned(),
             held: BTreeSet::new(),
             alive: CancellationToken::new(),
         };
@@ -196,6 +214,10 @@ impl Fleet for FakeFleet {
 
     fn restored(&self) -> bool {
         false
+    }
+
+    fn timings(&self) -> Vec<crate::fleet::Timing> {
+        Vec::new()
     }
 
     async fn lost(&self) -> String {
@@ -269,7 +291,11 @@ impl Fleet for FakeFleet {
     }
 
     async fn console(&self, node: &str) -> Result<Vec<u8>, FleetError> {
-        Ok(lock(&self.world).nodes[node].console.clone().into_bytes())
+        let mut console = lock(&self.world).nodes[node].console.clone();
+        if self.flaw == Flaw::Panicking {
+            console.push_str("[    9.1] Kernel panic - not syncing: Fatal exception\n");
+        }
+        Ok(console.into_bytes())
     }
 
     async fn wait_ready(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
@@ -396,10 +422,10 @@ fn answer(
 #[async_trait]
 impl Session for Door {
     async fn exec(&self, command: &str, deadline: Instant) -> Result<ExecOutput, SessionError> {
-        let (state, boots) = {
+        let (state, boots, flaw) = {
             let world = lock(&self.world);
             let node = &world.nodes[&self.node];
-            (node.state, node.boots)
+            (node.state, node.boots, world.flaw)
         };
         match state {
             InstanceState::Stopped => return Err(SessionError::Connect("it is off".to_owned())),
@@ -415,7 +441,6 @@ impl Session for Door {
         };
         let boot = format!("{}-boot-{boots}\n", self.node);
         let mut world = lock(&self.world);
-        let flaw = world.flaw;
         let node = world.nodes.get_mut(&self.node).unwrap();
         if command.contains("sysrq-trigger") {
             if flaw != Flaw::NoEffect {
@@ -444,9 +469,14 @@ impl Session for Door {
                 other => panic!("{other}"),
             };
         }
-        match command.contains("boot_id") {
-            true => output(0, boot),
-            false => output(0, "a line of the service's log\n".to_owned()),
+        let crash = "99.5 systemd[1]: reg.service: Failed with result 'core-dump'.";
+        match command {
+            _ if command.contains("boot_id") => output(0, boot),
+            _ if command.starts_with("date") && flaw == Flaw::Crashing => {
+                output(0, format!("100.0\n--\n{crash}\n"))
+            }
+            _ if command.starts_with("date") => output(0, "100.0\n--\n".to_owned()),
+            _ => output(0, "a line of the service's log\n".to_owned()),
         }
     }
 
