@@ -71,7 +71,7 @@ cli:
 
 # A few real machines at a time: two cores without hardware virtualisation are slow at more.
 vm:
-	cargo test --quiet --test fleet
+	cargo test --quiet --test fleet --test inside
 	cargo test --test vm -- --test-threads=1
 
 bench: packages
