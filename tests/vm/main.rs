@@ -14,6 +14,8 @@ mod controls;
 mod faults;
 mod gate;
 mod killed;
+mod links;
 mod readme;
 mod servers;
 mod snapshots;
+mod torture;
