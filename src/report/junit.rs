@@ -10,6 +10,7 @@ use junit_report::{Duration, OffsetDateTime, Report, TestCase, TestResult, TestS
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, Writer};
 
+use super::numbers::Recovery;
 use super::run::{Baseline, Evidence, FaultRun, FaultState, Run};
 use super::words;
 use crate::journal::{Phase, Verdict};
@@ -78,6 +79,24 @@ fn properties(run: &Run) -> Vec<(String, String)> {
     }
     for (role, image) in &header.images {
         all.push((format!("image.{role}"), image.clone()));
+    }
+    for fault in &run.faults {
+        let after = |recovery| match recovery {
+            Recovery::After(us) => Some(us),
+            Recovery::Never | Recovery::NotMeasured => None,
+        };
+        let times = [
+            ("downtime_ms", fault.outage_us),
+            ("rto_from_injection_ms", fault.from_injection_us),
+            ("rto_from_heal_ms", after(fault.first_success)),
+            ("steady_from_heal_ms", after(fault.recovery)),
+        ];
+        for (what, time) in times {
+            all.extend(time.map(|us| (format!("{what}.{}", fault.id), words::number(us as f64 / 1e3))));
+        }
+    }
+    if let Some((lost, _)) = run.lost_writes() {
+        all.push(("rpo_lost_writes".to_owned(), lost.to_string()));
     }
     all
 }

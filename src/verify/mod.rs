@@ -7,6 +7,7 @@
 pub mod checker;
 pub mod expect;
 pub mod probes;
+pub mod service;
 pub mod symptoms;
 pub mod workload;
 

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use super::facts::{Attempt, Facts, gaps};
+use super::facts::Facts;
 use super::recovery::measure_faults;
 use super::{Availability, Finding};
 use crate::journal::Verdict;
 use crate::units::{Share, Span};
+use crate::verify::service::{self, Attempt, gaps};
 
 /// Judges what began in the chaos phase.
 pub(super) fn judge(limits: &Availability, facts: &Facts<'_>) -> Finding {
@@ -27,11 +28,8 @@ pub(super) fn judge(limits: &Availability, facts: &Facts<'_>) -> Finding {
     let mut latencies: Vec<u64> =
         attempts.iter().filter(|attempt| attempt.ok).map(|attempt| attempt.end - attempt.start).collect();
     latencies.sort_unstable();
-    let quantile = |percent: usize| {
-        // The nearest rank: a latency that really occurred.
-        let rank = (latencies.len() * percent).div_ceil(100).max(1);
-        latencies.get(rank - 1).copied().unwrap_or_default()
-    };
+    let quantile =
+        |percent: u32| service::quantile(&latencies, f64::from(percent) / 100.0).unwrap_or_default();
 
     let mut finding = Finding::new(
         Verdict::Pass,
@@ -69,7 +67,7 @@ pub(super) fn judge(limits: &Availability, facts: &Facts<'_>) -> Finding {
         finding.verdict = Verdict::Fail;
         finding.detail = std::mem::replace(&mut finding.message, broken.join("; "));
     }
-    finding.measured.extend(measure_faults(facts, &attempts));
+    finding.measured.extend(measure_faults(&facts.times(Some(&attempts))));
     finding
 }
 

@@ -8,7 +8,7 @@
 //! | linearizable | `registers`, `operations`, `indeterminate`, `violated_registers` |
 //! | availability | `availability` (0 to 1), `operations` or `measurements`, `longest_outage_ms`, `p50_ms`, `p95_ms`, `p99_ms` |
 //! | recovers within | `slowest_recovery_ms` |
-//! | the last two, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT` |
+//! | the last two, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT`, `steady_from_heal_ms.FAULT` |
 
 mod availability;
 mod facts;
