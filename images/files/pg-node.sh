@@ -14,8 +14,6 @@ set -u
 
 BIN=/usr/lib/postgresql/15/bin
 DATA=/var/lib/postgresql/fleet
-# Exists while the server answers, for whoever asks whether this node is ready.
-SERVING=/run/postgresql/serving
 LOCAL=/var/run/postgresql
 server=
 
@@ -45,11 +43,9 @@ begin() {
         kill -0 $server 2>/dev/null || { say "the server did not start"; exit 1; }
         sleep 0.2
     done
-    touch $SERVING
 }
 
 end() { # SIGNAL
-    rm -f $SERVING
     if [ -n "$server" ]; then
         kill "-$1" "$server" 2>/dev/null
         wait "$server"
@@ -133,7 +129,6 @@ lead() { # looks after a primary until there is a newer one
     exit 1
 }
 
-rm -f $SERVING
 if [ ! -e $DATA/PG_VERSION ]; then
     if [ "$INDEX" = 1 ] && ! { [ -n "$PEER" ] && answers "$PEER"; }; then make; else copy; fi
 elif [ ! -e $DATA/standby.signal ] && [ -n "$PEER" ] && [ -n "$(timeline "$PEER")" ]; then

@@ -411,6 +411,16 @@ mod tests {
               <property name="scenario_digest" value="9c41e2f0b7a86d539c41e2f0b7a86d539c41e2f0b7a86d539c41e2f0b7a86d53"/>
               <property name="journal" value="runs/20261122-101500-7f3a/journal.jsonl"/>
               <property name="image.etcd" value="4be1d07c92f35a684be1d07c92f35a684be1d07c92f35a684be1d07c92f35a68"/>
+              <property name="downtime_ms.f1-network.partition" value="709.955"/>
+              <property name="rto_from_injection_ms.f1-network.partition" value="12323.249"/>
+              <property name="rto_from_heal_ms.f1-network.partition" value="323.249"/>
+              <property name="steady_from_heal_ms.f1-network.partition" value="323.249"/>
+              <property name="downtime_ms.f2-instance.power_cut" value="3528.122"/>
+              <property name="rto_from_injection_ms.f2-instance.power_cut" value="3709.07"/>
+              <property name="downtime_ms.f3-network.delay" value="253.056"/>
+              <property name="rto_from_injection_ms.f3-network.delay" value="2485.001"/>
+              <property name="rto_from_heal_ms.f3-network.delay" value="256.245"/>
+              <property name="steady_from_heal_ms.f3-network.delay" value="256.245"/>
             </properties>
             <testcase name="steady state before the first fault" time="5" classname="etcd survives a minority partition"/>
             <testcase name="fault f1 network.partition took effect and was undone" time="12" classname="etcd survives a minority partition">

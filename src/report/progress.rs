@@ -32,7 +32,8 @@ pub fn line(entry: &Entry) -> Option<String> {
         Event::Note { text } => ("note", text.clone()),
         Event::RunFinished { verdict, reason } if reason.is_empty() => ("end", verdict.to_string()),
         Event::RunFinished { verdict, reason } => ("end", format!("{verdict}: {reason}")),
-        Event::Probe { .. } | Event::Op(_) | Event::Timing(_) => return None,
+        Event::Workload { workload, kind, .. } => ("work", format!("{workload}, of the kind {kind}")),
+        Event::Probe { .. } | Event::Op(_) | Event::Said { .. } | Event::Timing(_) => return None,
     };
     Some(format!("{:>7}  {what:<8} {}", words::at(entry.at_us), words::line(&text)))
 }
@@ -75,6 +76,7 @@ mod tests {
         73.5s  heal     f2 instance.power_cut: booted again: boot 2 instead of 1
         78.0s  heal     f3 network.delay: 2,903 frames delayed in all; frames pass undelayed
         80.0s  skip     f4 clock_skew: this provider cannot set clocks
+        83.0s  trouble  etcd-3 crashed process: [ 62.201] etcd[311]: segfault at 10 ip 000055 sp 00007f error 4
         83.0s  phase    recovery
         89.0s  phase    check
         90.0s  judge    pass no acknowledged write lost: all 313 acknowledged writes were read back

@@ -47,6 +47,16 @@ pub struct Times {
     pub steady: Back,
 }
 
+impl Back {
+    /// The time, if it is known.
+    pub fn known(self) -> Option<u64> {
+        match self {
+            Back::After(time) => Some(time),
+            Back::Never(_) | Back::Unclear(..) => None,
+        }
+    }
+}
+
 impl From<&OpRecord> for Attempt {
     fn from(op: &OpRecord) -> Self {
         let end = op.completed_us.max(op.invoked_us);

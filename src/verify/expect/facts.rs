@@ -1,11 +1,22 @@
 //! What a journal says, sorted by kind: operations, probes, faults and the time in which they count.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use crate::journal::{Entry, Event, OpRecord, Phase};
 use crate::verify::service::{self, Attempt, Fault, Times};
+
+/// The kinds of workloads whose keys are registers.
+pub(super) const REGISTERS: &[&str] = &["register", "key_value"];
 
 /// The facts that expectations are judged by. Times are microseconds since the run started.
 pub(super) struct Facts<'a> {
     pub(super) ops: Vec<&'a OpRecord>,
+    /// Kind and plan by the workload's name.
+    workloads: BTreeMap<&'a str, (&'a str, &'a Value)>,
+    /// What instances said, with the time.
+    pub(super) said: Vec<(u64, Saying<'a>)>,
     /// Measurements of whole probes, over all their nodes.
     pub(super) probes: Vec<(&'a str, Attempt)>,
     /// In the order of their injection.
@@ -15,11 +26,24 @@ pub(super) struct Facts<'a> {
     pub(super) chaos: (u64, u64),
 }
 
+/// What an instance said when it was asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Saying<'a> {
+    /// The title of the expectation.
+    pub(super) expectation: &'a str,
+    pub(super) node: &'a str,
+    pub(super) round: u32,
+    /// The error says why it gave no answer.
+    pub(super) answer: Result<&'a str, &'a str>,
+}
+
 impl<'a> Facts<'a> {
     pub(super) fn of(entries: &'a [Entry]) -> Self {
         let end = entries.iter().map(|entry| entry.at_us).max().unwrap_or_default();
         let mut facts = Facts {
             ops: Vec::new(),
+            workloads: BTreeMap::new(),
+            said: Vec::new(),
             probes: Vec::new(),
             faults: Vec::new(),
             faults_planned: false,
@@ -52,6 +76,13 @@ impl<'a> Facts<'a> {
                     facts.probes.push((probe, attempt));
                 }
                 Event::Op(op) => facts.ops.push(op),
+                Event::Workload { workload, kind, plan } => {
+                    facts.workloads.insert(workload, (kind, plan));
+                }
+                Event::Said { expectation, node, round, answer, detail } => {
+                    let answer = answer.as_deref().ok_or(detail.as_str());
+                    facts.said.push((at, Saying { expectation, node, round: *round, answer }));
+                }
                 _ => {}
             }
         }
@@ -78,6 +109,13 @@ impl<'a> Facts<'a> {
             })
         };
         (!attempts.iter().any(meets)).then(|| format!("nothing was learned: no {what} met a fault"))
+    }
+
+    /// The operations of workloads of these kinds.
+    pub(super) fn of_kinds(&self, kinds: &[&str]) -> Vec<&'a OpRecord> {
+        let kind_of =
+            |op: &OpRecord| self.workloads.get(op.workload.as_str()).map_or("register", |known| known.0);
+        self.ops.iter().filter(|op| kinds.contains(&kind_of(op))).copied().collect()
     }
 
     /// The operations as attempts; `workload` limits them to one workload.
@@ -129,4 +167,8 @@ impl<'a> Facts<'a> {
         let names = self.faults.iter().map(|fault| fault.name);
         names.zip(service::times(&self.faults, noticed, &signs)).collect()
     }
+}
+
+pub(super) fn attempts(ops: &[&OpRecord]) -> Vec<Attempt> {
+    ops.iter().map(|op| Attempt::from(*op)).collect()
 }

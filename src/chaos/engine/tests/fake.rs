@@ -18,7 +18,7 @@ use crate::fleet::{
     NodePlan, Provider,
 };
 use crate::guest::{DialError, Dialer, ExecOutput, ExitStatus, Session, SessionError, Stream};
-use crate::network::{RuleCounters, RuleSet};
+use crate::network::{Impairment, RuleCounters, RuleSet};
 use crate::store::ImageId;
 use crate::units::Size;
 
@@ -85,9 +85,7 @@ impl World {
         let mut passes = true;
         for (set, counters) in self.rules.values_mut() {
             for rule in set.rules.iter().filter(|rule| rule.from == from && rule.to == to) {
-                counters.seen += 1;
-                counters.dropped += u64::from(rule.impairment.cut);
-                counters.delayed += u64::from(!rule.impairment.delay.is_zero());
+                *counters += &effect(&rule.impairment, counters.seen);
                 passes &= !rule.impairment.cut;
             }
         }
@@ -104,6 +102,23 @@ impl World {
             reached += usize::from(up && there);
         }
         reached * 2 > peers.len()
+    }
+}
+
+/// What a switch would count for one frame, everything that is possible being certain.
+fn effect(rule: &Impairment, seen: u64) -> RuleCounters {
+    let lost =
+        rule.cut || rule.loss > 0.0 || rule.bursts.is_some() || rule.flap.is_some() && seen.is_multiple_of(2);
+    let late = !rule.delay.is_zero() || !rule.jitter.is_zero() || rule.rate.is_some();
+    RuleCounters {
+        seen: 1,
+        dropped: u64::from(lost),
+        delayed: u64::from(late),
+        duplicated: u64::from(rule.duplicate > 0.0),
+        reordered: u64::from(rule.reorder > 0.0),
+        corrupted: u64::from(rule.corrupt > 0.0),
+        reset: u64::from(rule.reset > 0.0),
+        misled: u64::from(rule.names.is_some()),
     }
 }
 

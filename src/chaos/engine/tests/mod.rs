@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use fake::{FakeProvider, Flaw};
 
 use super::*;
+use crate::chaos::faults::FaultSpec;
 use crate::fleet::Fleet;
 use crate::journal::Entry;
 
@@ -34,6 +35,31 @@ recovery: 1s
 
 const PARTITION: &str = "  - { at: 200ms, for: 300ms, inject: { network.partition: { shape: isolate, target: { leader: reg } } } }\n";
 const KILL: &str = "  - { at: 200ms, for: 300ms, inject: { instance.kill: { target: { one: reg } } } }\n";
+
+/// Every fault of the network, with its parameters.
+const LINK_FAULTS: [(&str, &str); 12] = [
+    ("network.partition", "shape: one_way"),
+    ("network.delay", "delay: 1ms, jitter: 1ms, distribution: pareto"),
+    ("network.jitter", "up_to: 2ms"),
+    ("network.loss", "bursts: { enter: 1%, leave: 10% }"),
+    ("network.duplicate", "share: 10%"),
+    ("network.reorder", "share: 10%, delay: 2ms"),
+    ("network.corrupt", "share: 1%"),
+    ("network.rate", "rate: 1Mbit/s, queue: 64K"),
+    ("network.flap", "down: 100ms, up: 100ms"),
+    ("network.dns", "answer: nxdomain, names: [reg-2]"),
+    ("network.port_block", "port: 80, peers: [reg-2, client], direction: in"),
+    ("network.reset", "port: 80, share: 10%"),
+];
+
+fn all_link_faults() -> String {
+    let step = |(name, params): &(&str, &str)| {
+        format!(
+            "  - {{ at: 100ms, for: 500ms, inject: {{ {name}: {{ target: {{ nodes: [reg-1] }}, {params} }} }} }}\n"
+        )
+    };
+    LINK_FAULTS.iter().map(step).collect()
+}
 
 struct Ran {
     result: RunResult,
@@ -137,6 +163,29 @@ async fn a_fault_without_effect_is_an_error() {
     assert_eq!(ran.result.verdict, Verdict::Error);
     insta::assert_snapshot!(ran.result.reason, @"f1-network.partition was not proven: it left no proof until its end");
     ran.position(|e| matches!(e, Event::NotProven { .. }));
+}
+
+#[tokio::test]
+async fn every_fault_of_the_network_is_proven_by_what_the_switch_counts() {
+    let listed = FaultSpec::CATALOGUE.iter().filter(|entry| entry.name.starts_with("network."));
+    assert_eq!(listed.count(), LINK_FAULTS.len(), "one is not tested here");
+    let ran = run_to_end(Flaw::None, &all_link_faults()).await;
+    for (index, (name, _)) in LINK_FAULTS.iter().enumerate() {
+        let id = format!("f{}-{name}", index + 1);
+        ran.position(|e| matches!(e, Event::Proven { fault, .. } if *fault == id));
+        ran.position(|e| matches!(e, Event::Healed { fault, verified: true, .. } if *fault == id));
+    }
+}
+
+#[tokio::test]
+async fn every_fault_of_the_network_is_an_error_where_it_has_no_effect() {
+    let ran = run_to_end(Flaw::NoRules, &all_link_faults()).await;
+    assert_eq!(ran.result.verdict, Verdict::Error);
+    for (index, (name, _)) in LINK_FAULTS.iter().enumerate() {
+        let id = format!("f{}-{name}", index + 1);
+        ran.position(|e| matches!(e, Event::NotProven { fault, .. } if *fault == id));
+    }
+    assert!(!ran.said().iter().any(|event| matches!(event, Event::Proven { .. })));
 }
 
 #[tokio::test]
