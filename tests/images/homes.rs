@@ -34,6 +34,14 @@ impl Copy {
         Copy { folder }
     }
 
+    /// Without what earlier versions of this tool and other tests have left in the shared home.
+    pub(crate) fn tidy() -> Self {
+        let copy = Copy::new();
+        copy.run(&["images", "fsck", "--repair"]);
+        copy.run(&["images", "gc"]).exits(0);
+        copy
+    }
+
     pub(crate) fn home(&self) -> &Path {
         self.folder.path()
     }
