@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::io::FdFlags;
@@ -20,8 +20,9 @@ use tokio::time::timeout;
 
 use super::accel::Accelerator;
 use super::console;
+use super::disks::Disks;
 use super::folder::{BootFiles, NodeFolder};
-use super::machine::Machine;
+use super::machine::{Machine, Sockets};
 use super::qmp::{Event, Qmp, QmpError};
 use super::snapshot::{self, SavedNode};
 use super::wake::WakePort;
@@ -51,6 +52,8 @@ pub(crate) struct Vm {
     boot: BootFiles,
     accelerator: Accelerator,
     files: NodeFolder,
+    /// Set before the first start.
+    disks: OnceLock<Arc<Disks>>,
     /// Boots and resets since the creation.
     boots: watch::Sender<u32>,
     running: Mutex<Option<Arc<Running>>>,
@@ -96,28 +99,24 @@ impl Vm {
             node,
             boot,
             accelerator,
+            disks: OnceLock::new(),
             boots: watch::Sender::new(0),
             running: Mutex::new(None),
             acting: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// Makes the node's own disk: a layer over the image or over the saved disk, which stay as they are.
-    pub(crate) async fn create_disk(&self, restored: bool) -> Result<(), FleetError> {
-        let mut command = Command::new("qemu-img");
-        command.args(["create", "-q", "-f", "qcow2"]);
-        match restored {
-            // Relative to the new disk, beside which it lies.
-            true => command.args(["-F", "qcow2", "-b"]).args(self.files.saved_disk().file_name()),
-            false => command.args(["-F", "raw", "-b"]).arg(&self.boot.disk),
-        };
-        command.arg(self.files.disk()).arg(self.node.disk.0.to_string());
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.map_err(|error| self.failed(format!("qemu-img: {error}")))?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(self.failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-        }
+    /// Makes the node's own disk: a layer over the image or over the saved layer, which stay as they are.
+    pub(crate) fn create_disk(&self, restored: bool) -> Result<(), FleetError> {
+        let disks = Disks::create(&self.files, &self.boot.disk, self.node.disk.0, restored);
+        let disks = disks.map_err(|error| self.failed(format!("cannot make its disk: {error}")))?;
+        // Whoever creates it does so once, before anything else.
+        let _ = self.disks.set(Arc::new(disks));
+        Ok(())
+    }
+
+    fn disks(&self) -> Result<&Arc<Disks>, FleetError> {
+        self.disks.get().ok_or_else(|| self.failed("it has no disk yet".to_owned()))
     }
 
     /// Boots the machine from its disk.
@@ -197,10 +196,10 @@ impl Vm {
             }
         };
         timeout(PROMPT, done).await.unwrap_or_else(|_| Err(self.provider("was not saved in time")))?;
-        let (pid, disk) = (running.pid, self.files.disk());
+        let (pid, disks) = (running.pid, self.disks()?.clone());
         let copied = tokio::task::spawn_blocking(move || {
             std::fs::rename(&state, &saved.state)?;
-            std::fs::copy(&disk, &saved.disk)?;
+            disks.save(&saved)?;
             snapshot::copy_memory(pid, &saved.ram)
         });
         let copied = copied.await.map_err(|error| self.provider(&error.to_string()))?;
@@ -279,10 +278,17 @@ impl Vm {
             .map_err(|error| self.failed(format!("cannot write the console log: {error}")))?;
         let pair = || socket_pair().map_err(|error| self.failed(error.to_string()));
         let ((qmp, qmp_in_qemu), (wake, wake_in_qemu)) = (pair()?, pair()?);
+        let disks = self.disks()?.clone();
+        // Waits for the end of what the last machine had under way.
+        let plugged = tokio::task::spawn_blocking(move || disks.plug()).await;
+        let root_in_qemu = plugged
+            .map_err(io::Error::other)
+            .flatten()
+            .map_err(|error| self.failed(format!("its disk: {error}")))?;
         let child = self
-            .spawn([&qmp_in_qemu, &wake_in_qemu], restored)
+            .spawn([&qmp_in_qemu, &wake_in_qemu, &root_in_qemu], restored)
             .map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
-        drop((qmp_in_qemu, wake_in_qemu));
+        drop((qmp_in_qemu, wake_in_qemu, root_in_qemu));
         let pid = child.id().unwrap_or_default();
         let (kill, killed) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);
@@ -310,11 +316,11 @@ impl Vm {
         self.ask(running.qmp.execute("migrate-set-capabilities", arguments).await).map(drop)
     }
 
-    /// Starts the process, with its ends of the control connection and of the wake port.
-    fn spawn(&self, sockets: [&OwnedFd; 2], restored: bool) -> io::Result<Child> {
+    /// Starts the process, with its ends of the control connection, the wake port and the root disk.
+    fn spawn(&self, sockets: [&OwnedFd; 3], restored: bool) -> io::Result<Child> {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).mode(0o600).open(self.files.log())?;
-        let [qmp, wake] = sockets.map(AsRawFd::as_raw_fd);
+        let [qmp, wake, root] = sockets.map(AsRawFd::as_raw_fd);
         let machine = Machine {
             fleet: &self.fleet,
             identity: &self.identity,
@@ -324,7 +330,7 @@ impl Vm {
             restored,
         };
         let mut command = Command::new(HYPERVISOR);
-        command.args(machine.arguments(qmp, wake));
+        command.args(machine.arguments(Sockets { qmp, wake, root }));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let supervisor = rustix::process::getpid();
         // SAFETY: only system calls are made between fork and exec; the descriptors are open until after
@@ -336,7 +342,7 @@ impl Vm {
                 if getppid() != Some(supervisor) {
                     return Err(io::Error::other("the supervisor has died"));
                 }
-                for socket in [qmp, wake] {
+                for socket in [qmp, wake, root] {
                     let socket = rustix::fd::BorrowedFd::borrow_raw(socket);
                     rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
                 }
