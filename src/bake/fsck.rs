@@ -34,6 +34,8 @@ pub struct Report {
 /// Checks every image, layer, name and channel. With `repair`, what is damaged and can be made again is removed; the
 /// next bake makes it.
 pub fn fsck(store: &Store, home: &Home, repair: bool) -> Result<Report, BakeError> {
+    // First, because what is removed below is made again under its name.
+    let dangling = store.dangling()?;
     let mut report = Report::default();
     for id in store.ids()? {
         report.images += 1;
@@ -55,7 +57,7 @@ pub fn fsck(store: &Store, home: &Home, repair: bool) -> Result<Report, BakeErro
             report.damages.push(Damage { kind: "layer", id, why, dropped: repair });
         }
     }
-    for (kind, id, why) in store.dangling()? {
+    for (kind, id, why) in dangling {
         report.damages.push(Damage { kind, id, why, dropped: false });
     }
     Ok(report)
