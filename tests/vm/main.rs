@@ -18,4 +18,5 @@ mod links;
 mod readme;
 mod servers;
 mod snapshots;
+mod systems;
 mod torture;
