@@ -19,7 +19,6 @@ mod files;
 mod history;
 mod known;
 mod lost;
-mod order;
 mod recovery;
 mod replicas;
 
@@ -39,7 +38,7 @@ pub use recovery::RecoversWithin;
 pub use replicas::ReplicasAgree;
 
 use super::checker::finding::{Finding, count};
-use super::checker::{Budget, append, bank, counter, ids, queue, set};
+use super::checker::{Budget, append, bank, counter, ids, queue, registers, set};
 use super::question::Question;
 use crate::journal::event::Judged;
 use crate::journal::{Entry, Verdict};
@@ -98,7 +97,7 @@ expectations! {
     /// Everything that was acknowledged is still there at the end.
     "no_acknowledged_write_lost" => lost::NoAcknowledgedWriteLost,
     /// Every register behaved as if each operation took effect at one instant between its start and its end.
-    "linearizable" => order::Linearizable,
+    "linearizable" => registers::Linearizable,
     /// The service was there for its clients.
     "availability" => availability::Availability(Availability),
     /// After every heal, the service is back within this time.
