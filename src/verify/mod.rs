@@ -9,6 +9,7 @@ pub mod expect;
 pub mod history;
 pub mod probes;
 pub mod question;
+pub mod service;
 pub mod symptoms;
 pub mod workload;
 

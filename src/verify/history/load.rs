@@ -177,8 +177,9 @@ impl Maker {
             self.loaded.ops.push(OpRecord {
                 workload: "history".to_owned(),
                 process: u32::try_from(process).unwrap_or(u32::MAX),
-                node: String::new(),
-                key: key.to_owned(),
+                node: "the service".to_owned(),
+                // Without keys there is one of everything.
+                key: if key.is_empty() { "0".to_owned() } else { key.to_owned() },
                 f: f.to_owned(),
                 input,
                 output,
