@@ -15,13 +15,20 @@ use crate::fleet::{Capability, Fleet, FleetError, NodePlan};
 use crate::seed::Seed;
 
 mod about;
+mod bit_flip;
 mod delay;
+mod disks;
 mod freeze;
 mod instance;
+mod io_delay;
+mod io_error;
+mod io_stall;
 mod kill;
 mod links;
 mod loss;
 mod partition;
+mod power_cut;
+mod read_only;
 mod reboot;
 mod stop;
 
@@ -184,6 +191,18 @@ catalogue! {
     "instance.freeze" => freeze::Freeze,
     /// Reset without shutting down. Ends by itself: no `for`.
     "instance.reboot" => reboot::Reboot,
+    /// The machine vanishes at once, and with it what it had not flushed to its disks.
+    "instance.power_cut" => power_cut::PowerCut,
+    /// Reads, writes or both fail.
+    "disk.io_error" => io_error::IoError,
+    /// The disk answers late.
+    "disk.io_delay" => io_delay::IoDelay,
+    /// The disk does not answer.
+    "disk.io_stall" => io_stall::IoStall,
+    /// The disk takes no writes.
+    "disk.read_only" => read_only::ReadOnly,
+    /// Some of what is read has a wrong bit.
+    "disk.bit_flip" => bit_flip::BitFlip,
     /// Nothing passes between groups of instances.
     "network.partition" => partition::Partition,
     /// Frames to and from the targets arrive late.

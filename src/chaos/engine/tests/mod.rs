@@ -139,6 +139,34 @@ async fn a_fault_without_effect_is_an_error() {
     ran.position(|e| matches!(e, Event::NotProven { .. }));
 }
 
+const POWER_CUT: &str =
+    "  - { at: 200ms, for: 300ms, inject: { instance.power_cut: { target: { one: reg } } } }\n";
+const DISK: &str = "  - { at: 200ms, for: 300ms, inject: { disk.io_error: { target: { one: reg } } } }\n";
+
+#[tokio::test]
+async fn a_power_cut_and_a_failing_disk_say_what_they_did() {
+    let ran = run_to_end(Flaw::None, &format!("{POWER_CUT}{DISK}")).await;
+    assert_eq!(ran.result.verdict, Verdict::Pass, "{:#?}", ran.said());
+    let said = |words: &str| {
+        ran.position(|e| matches!(e, Event::Proven { evidence, .. } if evidence.contains(words)));
+    };
+    said("of 3 writes that it had not flushed 1 were kept, 2 lost, 0 torn");
+    said("the block server let 0 reads and ");
+    ran.position(|e| matches!(e, Event::Healed { evidence, .. } if evidence.starts_with("its rule is gone")));
+}
+
+#[tokio::test]
+async fn a_power_cut_or_a_failing_disk_without_effect_is_an_error() {
+    for fault in [POWER_CUT, DISK] {
+        let ran = run_to_end(Flaw::NoRules, fault).await;
+        assert_eq!(ran.result.verdict, Verdict::Error, "{fault}");
+        ran.position(|e| matches!(e, Event::NotProven { .. }));
+    }
+    let ran = run_to_end(Flaw::StickyRules, DISK).await;
+    assert_eq!(ran.result.verdict, Verdict::Error);
+    ran.position(|e| matches!(e, Event::Healed { verified: false, .. }));
+}
+
 #[tokio::test]
 async fn a_fault_that_cannot_be_undone_is_an_error() {
     let ran = run_to_end(Flaw::StickyRules, PARTITION).await;
