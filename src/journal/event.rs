@@ -85,6 +85,24 @@ pub enum Event {
         latency_us: u64,
         detail: String,
     },
+    /// A workload is about to start. Journals without it are of workloads of the kind `register`.
+    Workload {
+        workload: String,
+        kind: String,
+        /// What checkers must know of it, such as the accounts of a bank; null for most kinds.
+        plan: Value,
+    },
+    /// What one instance said when an expectation asked it; see `verify::question`.
+    Said {
+        /// The title of the expectation.
+        expectation: String,
+        node: String,
+        /// Counts the times that this was asked, from 0.
+        round: u32,
+        /// The answer; null: it gave none, and `detail` says why.
+        answer: Option<String>,
+        detail: String,
+    },
     /// One operation of a workload, written when it completed or was given up.
     Op(OpRecord),
     /// An expectation was judged.

@@ -86,6 +86,8 @@ impl Fold {
             // For those who read the journal.
             Event::Timing(_) => {}
             Event::Note { text } => self.notes.push((at_us, text.clone())),
+            // What these come to is in the verdict on the expectation that asked for them.
+            Event::Workload { .. } | Event::Said { .. } => {}
             Event::RunFinished { verdict, reason } => self.finished = Some((*verdict, reason.clone())),
         }
     }

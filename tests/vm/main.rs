@@ -11,6 +11,7 @@ mod machines;
 
 mod bake;
 mod controls;
+mod disks;
 mod faults;
 mod gate;
 mod killed;

@@ -5,6 +5,7 @@
 //! decided by the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -16,20 +17,43 @@ use crate::seed::Seed;
 
 mod about;
 mod bit_flip;
+mod clock;
+mod clock_skew;
+mod clock_strobe;
+mod corrupt;
+mod cpu;
 mod delay;
+mod disk_fill;
 mod disks;
+mod dns;
+mod duplicate;
+mod file_corrupt;
+mod flap;
 mod freeze;
+mod inside;
 mod instance;
 mod io_delay;
 mod io_error;
 mod io_stall;
+mod jitter;
 mod kill;
 mod links;
 mod loss;
+mod memory;
+mod panic;
 mod partition;
+mod port_block;
 mod power_cut;
+mod process_kill;
+mod process_pause;
+mod processes;
+mod rate;
 mod read_only;
 mod reboot;
+mod reorder;
+mod reset;
+mod rules;
+mod service_stop;
 mod stop;
 
 pub use about::{About, Documented, Ec2, Entry};
@@ -95,6 +119,11 @@ pub trait Fault: Send {
     /// when the fault ends first.
     async fn prove(&mut self) -> Result<String, FaultError>;
 
+    /// What was seen of it so far, for the words about a fault that left no proof.
+    fn seen(&self) -> String {
+        String::new()
+    }
+
     async fn heal(&mut self) -> Result<(), FaultError>;
 
     /// Checks that nothing of the fault is left, and says how that is known. The fault has ended then;
@@ -133,6 +162,8 @@ pub struct Scene {
     pub fleet: Arc<dyn Fleet>,
     /// Names of the instances it hits, in the order in which they were drawn.
     pub targets: Vec<String>,
+    /// How long it will last; `None` for a moment.
+    pub lasts: Option<Duration>,
     pub seed: Seed,
     pub boot_ids: BootIds,
 }
@@ -191,8 +222,36 @@ catalogue! {
     "instance.freeze" => freeze::Freeze,
     /// Reset without shutting down. Ends by itself: no `for`.
     "instance.reboot" => reboot::Reboot,
+    /// The kernel crashes.
+    "instance.panic" => panic::Panic,
     /// The machine vanishes at once, and with it what it had not flushed to its disks.
     "instance.power_cut" => power_cut::PowerCut,
+    /// Nothing passes between groups of instances.
+    "network.partition" => partition::Partition,
+    /// Frames to and from the targets arrive late.
+    "network.delay" => delay::Delay,
+    /// Each frame to and from the targets is late by another time.
+    "network.jitter" => jitter::Jitter,
+    /// Some frames to and from the targets never arrive.
+    "network.loss" => loss::Loss,
+    /// Some frames to and from the targets arrive twice.
+    "network.duplicate" => duplicate::Duplicate,
+    /// Some frames to and from the targets overtake others.
+    "network.reorder" => reorder::Reorder,
+    /// In some frames to and from the targets a bit is flipped.
+    "network.corrupt" => corrupt::Corrupt,
+    /// The links to and from the targets are slow.
+    "network.rate" => rate::Rate,
+    /// The links to and from the targets go down and up, again and again.
+    "network.flap" => flap::Flap,
+    /// The targets get wrong answers, or none, when they ask for the addresses of names.
+    "network.dns" => dns::Dns,
+    /// What is for one port does not arrive.
+    "network.port_block" => port_block::PortBlock,
+    /// TCP connections to and from the targets break off.
+    "network.reset" => reset::Reset,
+    /// A file system has no room left.
+    "disk.fill" => disk_fill::DiskFill,
     /// Reads, writes or both fail.
     "disk.io_error" => io_error::IoError,
     /// The disk answers late.
@@ -203,12 +262,22 @@ catalogue! {
     "disk.read_only" => read_only::ReadOnly,
     /// Some of what is read has a wrong bit.
     "disk.bit_flip" => bit_flip::BitFlip,
-    /// Nothing passes between groups of instances.
-    "network.partition" => partition::Partition,
-    /// Frames to and from the targets arrive late.
-    "network.delay" => delay::Delay,
-    /// Some frames to and from the targets never arrive.
-    "network.loss" => loss::Loss,
+    /// Processes that have nothing to do take the CPU.
+    "resource.cpu" => cpu::Cpu,
+    /// A process that does nothing takes the memory.
+    "resource.memory" => memory::Memory,
+    /// The time of day is wrong.
+    "clock.skew" => clock_skew::ClockSkew,
+    /// The time of day jumps to and fro.
+    "clock.strobe" => clock_strobe::ClockStrobe,
+    /// Processes end, once or again and again.
+    "process.kill" => process_kill::ProcessKill,
+    /// Processes stand still while the rest of the instance goes on.
+    "process.pause" => process_pause::ProcessPause,
+    /// A service is not there, and nobody can start it.
+    "service.stop" => service_stop::ServiceStop,
+    /// Bits of a file are flipped, or its end is cut off.
+    "file.corrupt" => file_corrupt::FileCorrupt,
 }
 
 impl FaultSpec {

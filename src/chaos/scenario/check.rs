@@ -11,10 +11,10 @@ use crate::chaos::schedule::Step;
 use crate::chaos::target::{Roster, Target};
 use crate::diagnostic::{BadFile, Located, Position};
 use crate::fleet::plan::resolve;
-use crate::recipe::InstanceDefaults;
 use crate::store::{Image, ImageId, Manifest};
 use crate::units::Span;
 use crate::verify::Expectation;
+use crate::verify::expect::{Complaint, Known};
 use crate::verify::workload::Workload;
 
 /// A run of a day finds no more than one of an hour, and journals are kept in memory.
@@ -38,25 +38,14 @@ pub(super) fn all(path: &Path, text: &str, spec: &ScenarioSpec) -> Result<(Roste
     checker.steady(&roster)?;
     let workloads = checker.workload(&roster)?;
     checker.timeline(&roster)?;
-    checker.expect(&workloads)?;
+    checker.expect(&workloads, &roster)?;
     checker.allow()?;
     Ok((roster, workloads))
 }
 
 /// An image of which nothing is known yet, so that a fleet can be planned before anything is baked.
 fn unbaked() -> Image {
-    let manifest = Manifest {
-        id: ImageId::from_hash(blake3::hash(b"unbaked")),
-        name: String::new(),
-        layers: Vec::new(),
-        kernel_cmdline: String::new(),
-        disk_bytes: 0,
-        stored_bytes: 0,
-        packages: Vec::new(),
-        instance: InstanceDefaults::default(),
-        baked_at: String::new(),
-        timings_ms: Default::default(),
-    };
+    let manifest = Manifest::blank(ImageId::from_hash(blake3::hash(b"unbaked")), "");
     Image { manifest, dir: PathBuf::new() }
 }
 
@@ -252,7 +241,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn expect(&self, workloads: &[Workload]) -> Result<(), BadFile> {
+    fn expect(&self, workloads: &[Workload], roster: &Roster) -> Result<(), BadFile> {
         if self.spec.expect.is_empty() {
             return Err(BadFile::at_field(self.path, self.text, "expect", "`expect` is empty")
                 .help("a scenario needs at least one expectation"));
@@ -262,68 +251,30 @@ impl Checker<'_> {
             if !titles.insert(expectation.title()) {
                 return Err(self.bad(expectation.at, format!("`{}` is expected twice", expectation.title())));
             }
-            self.expectation(expectation, workloads)?;
+            self.expectation(expectation, workloads, roster)?;
         }
         Ok(())
     }
 
-    fn expectation(&self, expectation: &Located<Expectation>, workloads: &[Workload]) -> Result<(), BadFile> {
-        let needs_workload = |what: &str| match self.spec.workload.is_empty() {
-            false => Ok(()),
-            true => Err(self
-                .bad(
-                    expectation.at,
-                    format!("{what} is judged from the operations of a workload, and there is none"),
-                )
-                .help("add `workload:`")),
-        };
-        match &expectation.value {
-            Expectation::NoAcknowledgedWriteLost | Expectation::Linearizable => {
-                needs_workload(&format!("`{}`", expectation.title()))
-            }
-            Expectation::RecoversWithin(_) => match self.spec.timeline.is_empty() {
-                false => Ok(()),
-                true => {
-                    Err(self.bad(expectation.at, "there is no fault to recover from: `timeline` is empty"))
-                }
-            },
-            Expectation::Availability(wanted) => {
-                let limits = [wanted.longest_outage, wanted.p50, wanted.p95, wanted.p99];
-                if wanted.at_least.is_none() && limits.iter().all(Option::is_none) {
-                    return Err(self
-                        .bad(expectation.at, "`availability` sets no limit")
-                        .help("give at least one of `at_least`, `longest_outage`, `p50`, `p95`, `p99`"));
-                }
-                if let Some(name) = &wanted.probe {
-                    let known: BTreeSet<&str> = self.spec.steady.iter().map(|p| p.name.as_str()).collect();
-                    return self.known(expectation.at, "steady probe", name, &known);
-                }
-                needs_workload("`availability` without `probe`")?;
-                match &wanted.workload {
-                    None => Ok(()),
-                    Some(name) => {
-                        let known = workloads.iter().map(Workload::name).collect();
-                        self.known(expectation.at, "workload", name, &known)
-                    }
-                }
-            }
-        }
-    }
-
-    fn known(
+    fn expectation(
         &self,
-        at: Option<Position>,
-        what: &str,
-        name: &str,
-        known: &BTreeSet<&str>,
+        expectation: &Located<Expectation>,
+        workloads: &[Workload],
+        roster: &Roster,
     ) -> Result<(), BadFile> {
-        match known.contains(name) {
-            true => Ok(()),
-            false => Err(self
-                .bad(at, format!("there is no {what} `{name}`"))
-                .suggest(name, known.iter().copied())
-                .help(expected(known))),
-        }
+        let known = Known {
+            workloads: workloads.iter().map(|workload| (workload.name(), workload.kind())).collect(),
+            probes: self.spec.steady.iter().map(|probe| probe.name.as_str()).collect(),
+            roles: roster.roles(),
+            has_faults: !self.spec.timeline.is_empty(),
+        };
+        expectation.check(&known).map_err(|Complaint { message, instead, help }| {
+            let mut bad = self.bad(expectation.at, message);
+            if let Some((found, known)) = instead {
+                bad = bad.suggest(&found, known.iter().map(String::as_str));
+            }
+            help.into_iter().fold(bad, BadFile::help)
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A fleet in this process: a register service over HTTP on in-memory streams, with links that can be cut
 //! and instances that can be killed. Fast enough that a whole run takes seconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +19,7 @@ use crate::fleet::{
     NodePlan, Provider,
 };
 use crate::guest::{DialError, Dialer, ExecOutput, ExitStatus, Session, SessionError, Stream};
-use crate::network::{RuleCounters, RuleSet};
+use crate::network::{Impairment, RuleCounters, RuleSet};
 use crate::seed::Seed;
 use crate::store::ImageId;
 use crate::units::Size;
@@ -31,10 +31,10 @@ pub(super) enum Flaw {
     None,
     /// A killed instance takes with it what was acknowledged since its last boot.
     Forgetful,
-    /// Rules and power cuts are accepted and change nothing.
-    NoRules,
-    /// Rules cannot be removed.
-    StickyRules,
+    /// Faults of every kind are accepted and change nothing.
+    NoEffect,
+    /// Nothing that was done can be undone.
+    Sticky,
     /// Every answer is 500.
     Broken,
     /// An instance that was started again never is ready.
@@ -75,6 +75,9 @@ struct World {
 struct Node {
     state: InstanceState,
     boots: u32,
+    console: String,
+    /// The faults that are held in the guest.
+    held: BTreeSet<String>,
     /// Cancelled when the incarnation ends: its connections break.
     alive: CancellationToken,
 }
@@ -82,15 +85,13 @@ struct Node {
 impl World {
     /// Whether a frame gets from one port to another; the rules count it.
     fn passes(&mut self, from: &str, to: &str) -> bool {
-        if self.flaw == Flaw::NoRules {
+        if self.flaw == Flaw::NoEffect {
             return true;
         }
         let mut passes = true;
         for (set, counters) in self.rules.values_mut() {
             for rule in set.rules.iter().filter(|rule| rule.from == from && rule.to == to) {
-                counters.seen += 1;
-                counters.dropped += u64::from(rule.impairment.cut);
-                counters.delayed += u64::from(!rule.impairment.delay.is_zero());
+                *counters += &effect(&rule.impairment, counters.seen);
                 passes &= !rule.impairment.cut;
             }
         }
@@ -107,6 +108,23 @@ impl World {
             reached += usize::from(up && there);
         }
         reached * 2 > peers.len()
+    }
+}
+
+/// What a switch would count for one frame, everything that is possible being certain.
+fn effect(rule: &Impairment, seen: u64) -> RuleCounters {
+    let lost =
+        rule.cut || rule.loss > 0.0 || rule.bursts.is_some() || rule.flap.is_some() && seen.is_multiple_of(2);
+    let late = !rule.delay.is_zero() || !rule.jitter.is_zero() || rule.rate.is_some();
+    RuleCounters {
+        seen: 1,
+        dropped: u64::from(lost),
+        delayed: u64::from(late),
+        duplicated: u64::from(rule.duplicate > 0.0),
+        reordered: u64::from(rule.reorder > 0.0),
+        corrupted: u64::from(rule.corrupt > 0.0),
+        reset: u64::from(rule.reset > 0.0),
+        misled: u64::from(rule.names.is_some()),
     }
 }
 
@@ -156,7 +174,13 @@ impl Provider for FakeProvider {
     }
 
     async fn create(&self, launch: Launch) -> Result<Arc<dyn Fleet>, FleetError> {
-        let node = || Node { state: InstanceState::Running, boots: 1, alive: CancellationToken::new() };
+        let node = || Node {
+            state: InstanceState::Running,
+            boots: 1,
+            console: "booted\n".to_owned(),
+            held: BTreeSet::new(),
+            alive: CancellationToken::new(),
+        };
         let nodes = launch.plan.nodes.iter().map(|plan| (plan.name.clone(), node())).collect();
         let world = World {
             flaw: self.flaw,
@@ -216,6 +240,10 @@ impl Fleet for FakeFleet {
     }
 
     async fn act(&self, node: &str, action: InstanceAction) -> Result<(), FleetError> {
+        let undone = matches!(action, InstanceAction::Start | InstanceAction::Thaw);
+        if self.flaw == Flaw::NoEffect || self.flaw == Flaw::Sticky && undone {
+            return Ok(());
+        }
         let mut world = lock(&self.world);
         let durable = world.durable.clone();
         let down = matches!(action, InstanceAction::Kill | InstanceAction::Stop | InstanceAction::Reboot);
@@ -256,7 +284,7 @@ impl Fleet for FakeFleet {
     async fn repair(&self, fault: &str) -> Result<RuleCounters, FleetError> {
         self.repairs.fetch_add(1, Ordering::Relaxed);
         let mut world = lock(&self.world);
-        if self.flaw == Flaw::StickyRules {
+        if self.flaw == Flaw::Sticky {
             return Ok(world.rules.get(fault).map(|(_, counters)| *counters).unwrap_or_default());
         }
         Ok(world.rules.remove(fault).map(|(_, counters)| counters).unwrap_or_default())
@@ -267,9 +295,7 @@ impl Fleet for FakeFleet {
     }
 
     async fn power_cut(&self, node: &str, _: Unflushed, _: Seed) -> Result<Cut, FleetError> {
-        if self.flaw != Flaw::NoRules {
-            self.act(node, InstanceAction::Kill).await?;
-        }
+        self.act(node, InstanceAction::Kill).await?;
         Ok(Cut { unflushed: 3, kept: 1, lost: 2, torn: 0 })
     }
 
@@ -281,7 +307,7 @@ impl Fleet for FakeFleet {
     async fn repair_disks(&self, fault: &str) -> Result<DiskCounters, FleetError> {
         let mut world = lock(&self.world);
         match self.flaw {
-            Flaw::StickyRules => Ok(world.troubles.get(fault).copied().unwrap_or_default()),
+            Flaw::Sticky => Ok(world.troubles.get(fault).copied().unwrap_or_default()),
             _ => Ok(world.troubles.remove(fault).unwrap_or_default()),
         }
     }
@@ -289,18 +315,19 @@ impl Fleet for FakeFleet {
     async fn disk_counters(&self, fault: &str) -> Result<Option<DiskCounters>, FleetError> {
         let mut world = lock(&self.world);
         // A disk is always in use.
-        let met = u64::from(self.flaw != Flaw::NoRules);
+        let met = u64::from(self.flaw != Flaw::NoEffect);
         Ok(world.troubles.get_mut(fault).map(|counters| {
             counters.failed_writes += met;
             *counters
         }))
     }
 
-    async fn console(&self, _: &str) -> Result<Vec<u8>, FleetError> {
-        Ok(match self.flaw {
-            Flaw::Panicking => b"booted\n[    9.1] Kernel panic - not syncing: Fatal exception\n".to_vec(),
-            _ => b"booted\n".to_vec(),
-        })
+    async fn console(&self, node: &str) -> Result<Vec<u8>, FleetError> {
+        let mut console = lock(&self.world).nodes[node].console.clone();
+        if self.flaw == Flaw::Panicking {
+            console.push_str("[    9.1] Kernel panic - not syncing: Fatal exception\n");
+        }
+        Ok(console.into_bytes())
     }
 
     async fn wait_ready(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
@@ -440,14 +467,49 @@ impl Session for Door {
             }
             InstanceState::Running => {}
         }
-        let crash = "99.5 systemd[1]: reg.service: Failed with result 'core-dump'.";
-        let stdout = match command {
-            _ if command.contains("boot_id") => format!("{}-boot-{boots}\n", self.node),
-            _ if command.starts_with("date") && flaw == Flaw::Crashing => format!("100.0\n--\n{crash}\n"),
-            _ if command.starts_with("date") => "100.0\n--\n".to_owned(),
-            _ => "a line of the service's log\n".to_owned(),
+        let output = |code, stdout: String| {
+            let status = ExitStatus::Code(code);
+            Ok(ExecOutput { status, stdout: stdout.into_bytes(), stderr: Vec::new() })
         };
-        Ok(ExecOutput { status: ExitStatus::Code(0), stdout: stdout.into_bytes(), stderr: Vec::new() })
+        let boot = format!("{}-boot-{boots}\n", self.node);
+        let mut world = lock(&self.world);
+        let node = world.nodes.get_mut(&self.node).unwrap();
+        if command.contains("sysrq-trigger") {
+            if flaw != Flaw::NoEffect {
+                node.console.push_str("Kernel panic - not syncing\n");
+            }
+            return output(0, "5\n".to_owned());
+        }
+        // A fault in the guest says in its first line what it is at.
+        let words: Vec<&str> = command.lines().next().unwrap_or_default().split(' ').collect();
+        if let ["#", "ovenproof", fault, what] = words.as_slice() {
+            check_shell(command);
+            let held = node.held.contains(*fault);
+            return match *what {
+                "begin" => {
+                    node.held.insert((*fault).to_owned());
+                    output(0, format!("{boot}before\n"))
+                }
+                "look" => output(i32::from(!held || flaw == Flaw::NoEffect), "it was looked at".to_owned()),
+                "heal" => {
+                    if flaw != Flaw::Sticky {
+                        node.held.remove(*fault);
+                    }
+                    output(0, String::new())
+                }
+                "gone" => output(i32::from(held), "it was looked for".to_owned()),
+                other => panic!("{other}"),
+            };
+        }
+        let crash = "99.5 systemd[1]: reg.service: Failed with result 'core-dump'.";
+        match command {
+            _ if command.contains("boot_id") => output(0, boot),
+            _ if command.starts_with("date") && flaw == Flaw::Crashing => {
+                output(0, format!("100.0\n--\n{crash}\n"))
+            }
+            _ if command.starts_with("date") => output(0, "100.0\n--\n".to_owned()),
+            _ => output(0, "a line of the service's log\n".to_owned()),
+        }
     }
 
     async fn put(&self, _: &str, _: &[u8], _: u32, _: Instant) -> Result<(), SessionError> {
@@ -456,5 +518,18 @@ impl Session for Door {
 
     async fn get(&self, _: &str, _: Instant) -> Result<Vec<u8>, SessionError> {
         Ok(Vec::new())
+    }
+}
+
+/// Has a shell read a script, and every file that the script writes, without running them.
+fn check_shell(script: &str) {
+    use std::io::Write;
+    let files = script.split("OVENPROOF_END_OF_FILE'\n").skip(1);
+    let files = files.map(|rest| rest.split("\nOVENPROOF_END_OF_FILE").next().unwrap());
+    for text in [script].into_iter().chain(files) {
+        let mut shell = std::process::Command::new("sh");
+        let mut shell = shell.arg("-n").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success(), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! Whole runs against a fleet in this process: what a person is promised of a verdict.
 
+mod catalogue;
 mod fake;
 
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::sync::atomic::Ordering;
 use fake::{FakeProvider, Flaw};
 
 use super::*;
+use crate::chaos::faults::FaultSpec;
 use crate::fleet::Fleet;
 use crate::journal::Entry;
 
@@ -34,6 +36,31 @@ recovery: 1s
 
 const PARTITION: &str = "  - { at: 200ms, for: 300ms, inject: { network.partition: { shape: isolate, target: { leader: reg } } } }\n";
 const KILL: &str = "  - { at: 200ms, for: 300ms, inject: { instance.kill: { target: { one: reg } } } }\n";
+
+/// Every fault of the network, with its parameters.
+const LINK_FAULTS: [(&str, &str); 12] = [
+    ("network.partition", "shape: one_way"),
+    ("network.delay", "delay: 1ms, jitter: 1ms, distribution: pareto"),
+    ("network.jitter", "up_to: 2ms"),
+    ("network.loss", "bursts: { enter: 1%, leave: 10% }"),
+    ("network.duplicate", "share: 10%"),
+    ("network.reorder", "share: 10%, delay: 2ms"),
+    ("network.corrupt", "share: 1%"),
+    ("network.rate", "rate: 1Mbit/s, queue: 64K"),
+    ("network.flap", "down: 100ms, up: 100ms"),
+    ("network.dns", "answer: nxdomain, names: [reg-2]"),
+    ("network.port_block", "port: 80, peers: [reg-2, client], direction: in"),
+    ("network.reset", "port: 80, share: 10%"),
+];
+
+fn all_link_faults() -> String {
+    let step = |(name, params): &(&str, &str)| {
+        format!(
+            "  - {{ at: 100ms, for: 500ms, inject: {{ {name}: {{ target: {{ nodes: [reg-1] }}, {params} }} }} }}\n"
+        )
+    };
+    LINK_FAULTS.iter().map(step).collect()
+}
 
 struct Ran {
     result: RunResult,
@@ -65,9 +92,11 @@ impl Ran {
 
 /// Runs a scenario with this timeline; `cancel_when` is asked of every event and ends the run early.
 async fn run_with(flaw: Flaw, timeline: &str, cancel_when: impl Fn(&Event) -> bool + Send + 'static) -> Ran {
-    let text = format!(
-        "{HEAD}timeline:\n{timeline}duration: 900ms\nexpect:\n  - no_acknowledged_write_lost\n  - linearizable\n"
-    );
+    let rest = "duration: 900ms\nexpect:\n  - no_acknowledged_write_lost\n  - linearizable\n";
+    run_text(flaw, format!("{HEAD}timeline:\n{timeline}{rest}"), cancel_when).await
+}
+
+async fn run_text(flaw: Flaw, text: String, cancel_when: impl Fn(&Event) -> bool + Send + 'static) -> Ran {
     let scenario = Scenario::parse(Path::new("s.yaml"), text).unwrap_or_else(|bad| panic!("{bad}"));
     let dir = tempfile::tempdir().unwrap();
     let provider = FakeProvider::new(flaw);
@@ -133,7 +162,7 @@ async fn a_service_that_forgets_acknowledged_writes_fails() {
 
 #[tokio::test]
 async fn a_fault_without_effect_is_an_error() {
-    let ran = run_to_end(Flaw::NoRules, PARTITION).await;
+    let ran = run_to_end(Flaw::NoEffect, PARTITION).await;
     assert_eq!(ran.result.verdict, Verdict::Error);
     insta::assert_snapshot!(ran.result.reason, @"f1-network.partition was not proven: it left no proof until its end");
     ran.position(|e| matches!(e, Event::NotProven { .. }));
@@ -158,18 +187,41 @@ async fn a_power_cut_and_a_failing_disk_say_what_they_did() {
 #[tokio::test]
 async fn a_power_cut_or_a_failing_disk_without_effect_is_an_error() {
     for fault in [POWER_CUT, DISK] {
-        let ran = run_to_end(Flaw::NoRules, fault).await;
+        let ran = run_to_end(Flaw::NoEffect, fault).await;
         assert_eq!(ran.result.verdict, Verdict::Error, "{fault}");
         ran.position(|e| matches!(e, Event::NotProven { .. }));
     }
-    let ran = run_to_end(Flaw::StickyRules, DISK).await;
+    let ran = run_to_end(Flaw::Sticky, DISK).await;
     assert_eq!(ran.result.verdict, Verdict::Error);
     ran.position(|e| matches!(e, Event::Healed { verified: false, .. }));
 }
 
 #[tokio::test]
+async fn every_fault_of_the_network_is_proven_by_what_the_switch_counts() {
+    let listed = FaultSpec::CATALOGUE.iter().filter(|entry| entry.name.starts_with("network."));
+    assert_eq!(listed.count(), LINK_FAULTS.len(), "one is not tested here");
+    let ran = run_to_end(Flaw::None, &all_link_faults()).await;
+    for (index, (name, _)) in LINK_FAULTS.iter().enumerate() {
+        let id = format!("f{}-{name}", index + 1);
+        ran.position(|e| matches!(e, Event::Proven { fault, .. } if *fault == id));
+        ran.position(|e| matches!(e, Event::Healed { fault, verified: true, .. } if *fault == id));
+    }
+}
+
+#[tokio::test]
+async fn every_fault_of_the_network_is_an_error_where_it_has_no_effect() {
+    let ran = run_to_end(Flaw::NoEffect, &all_link_faults()).await;
+    assert_eq!(ran.result.verdict, Verdict::Error);
+    for (index, (name, _)) in LINK_FAULTS.iter().enumerate() {
+        let id = format!("f{}-{name}", index + 1);
+        ran.position(|e| matches!(e, Event::NotProven { fault, .. } if *fault == id));
+    }
+    assert!(!ran.said().iter().any(|event| matches!(event, Event::Proven { .. })));
+}
+
+#[tokio::test]
 async fn a_fault_that_cannot_be_undone_is_an_error() {
-    let ran = run_to_end(Flaw::StickyRules, PARTITION).await;
+    let ran = run_to_end(Flaw::Sticky, PARTITION).await;
     assert_eq!(ran.result.verdict, Verdict::Error);
     ran.position(|e| matches!(e, Event::Healed { verified: false, .. }));
 }
