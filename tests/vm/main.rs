@@ -18,3 +18,4 @@ mod killed;
 mod readme;
 mod servers;
 mod snapshots;
+mod systems;
