@@ -66,7 +66,8 @@ fn main() {
         };
         let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
         println!("{:28} {:>12.0} {:>12.0} {:>7.2}x", job.name, rate(theirs), rate(ours), ratio);
-        results.push(json!({ "job": job.name, "qemu_nbd": rate(theirs), "ours": rate(ours), "ratio": ratio }));
+        results
+            .push(json!({ "job": job.name, "qemu_nbd": rate(theirs), "ours": rate(ours), "ratio": ratio }));
     }
     if let Some(file) = json_file {
         std::fs::write(&file, format!("{:#}\n", json!(results))).expect("the JSON file");

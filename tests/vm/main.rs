@@ -11,7 +11,6 @@ mod machines;
 
 mod bake;
 mod controls;
-mod disks;
 mod faults;
 mod gate;
 mod killed;

@@ -317,7 +317,9 @@ impl Fleet for FakeFleet {
         // A disk is always in use.
         let met = u64::from(self.flaw != Flaw::NoEffect);
         Ok(world.troubles.get_mut(fault).map(|counters| {
-            counters.failed_writes += met;
+            let (failed_reads, failed_writes) = (met, met);
+            *counters +=
+                DiskCounters { failed_reads, failed_writes, delayed: met, stalled: met, flipped: met };
             *counters
         }))
     }

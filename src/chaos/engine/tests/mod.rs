@@ -180,20 +180,8 @@ async fn a_power_cut_and_a_failing_disk_say_what_they_did() {
         ran.position(|e| matches!(e, Event::Proven { evidence, .. } if evidence.contains(words)));
     };
     said("of 3 writes that it had not flushed 1 were kept, 2 lost, 0 torn");
-    said("the block server let 0 reads and ");
+    said("the block server let 1 reads and 1 writes fail");
     ran.position(|e| matches!(e, Event::Healed { evidence, .. } if evidence.starts_with("its rule is gone")));
-}
-
-#[tokio::test]
-async fn a_power_cut_or_a_failing_disk_without_effect_is_an_error() {
-    for fault in [POWER_CUT, DISK] {
-        let ran = run_to_end(Flaw::NoEffect, fault).await;
-        assert_eq!(ran.result.verdict, Verdict::Error, "{fault}");
-        ran.position(|e| matches!(e, Event::NotProven { .. }));
-    }
-    let ran = run_to_end(Flaw::Sticky, DISK).await;
-    assert_eq!(ran.result.verdict, Verdict::Error);
-    ran.position(|e| matches!(e, Event::Healed { verified: false, .. }));
 }
 
 #[tokio::test]
