@@ -1,5 +1,6 @@
 //! The disk as its users see it.
 
+mod cache;
 mod client;
 mod model;
 mod server;
