@@ -6,8 +6,10 @@
 
 pub mod checker;
 pub mod expect;
+pub mod history;
 pub mod probes;
 pub mod question;
+pub mod service;
 pub mod symptoms;
 pub mod workload;
 

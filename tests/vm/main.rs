@@ -10,6 +10,7 @@ mod common;
 mod machines;
 
 mod bake;
+mod boots;
 mod controls;
 mod faults;
 mod gate;
@@ -17,3 +18,4 @@ mod killed;
 mod readme;
 mod servers;
 mod snapshots;
+mod systems;

@@ -26,8 +26,10 @@ use super::machine::{Machine, Sockets};
 use super::qmp::{Event, Qmp, QmpError};
 use super::snapshot::{self, SavedNode};
 use super::wake::WakePort;
+use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
+use crate::seed::Seed;
 
 /// Until a new QEMU takes commands; it needs a fraction of a second unless the machine is overloaded.
 const START: Duration = Duration::from_secs(60);
@@ -220,6 +222,30 @@ impl Vm {
             (InstanceAction::Thaw, Some(running)) => self.set_frozen(&running, false).await,
             (InstanceAction::Reboot, Some(running)) => self.reset(&running).await,
         }
+    }
+
+    /// Ends the machine at once; its disks keep what it has flushed, and of the rest what `unflushed` says.
+    pub(crate) async fn power_cut(&self, unflushed: Unflushed, seed: Seed) -> Result<Cut, FleetError> {
+        let _acting = self.acting.lock().await;
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        self.kill_running(&running).await?;
+        let disks = self.disks()?.clone();
+        let cut = tokio::task::spawn_blocking(move || disks.power_cut(unflushed, seed)).await;
+        let cut = cut.map_err(io::Error::other).flatten();
+        cut.map_err(|error| self.provider(&format!("lost its power, and its disk failed: {error}")))
+    }
+
+    pub(crate) fn impair_disks(&self, rules: &DiskRules) -> Result<(), FleetError> {
+        self.disks()?.install(&self.node.name, rules);
+        Ok(())
+    }
+
+    pub(crate) fn repair_disks(&self, fault: &str) -> Option<DiskCounters> {
+        self.disks.get()?.remove(fault)
+    }
+
+    pub(crate) fn disk_counters(&self, fault: &str) -> Option<DiskCounters> {
+        self.disks.get()?.counters(fault)
     }
 
     pub(crate) async fn status(&self) -> Result<InstanceStatus, FleetError> {
