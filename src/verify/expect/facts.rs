@@ -1,6 +1,6 @@
 //! What a journal says, sorted by kind: operations, probes, faults and the time in which they count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ pub(super) struct Facts<'a> {
     pub(super) said: Vec<(u64, Saying<'a>)>,
     /// Measurements of whole probes, over all their nodes.
     pub(super) probes: Vec<(&'a str, Attempt)>,
+    /// Probes that are not measured all the time.
+    part_time: BTreeSet<&'a str>,
     /// In the order of their injection.
     pub(super) faults: Vec<Fault<'a>>,
     faults_planned: bool,
@@ -49,6 +51,7 @@ impl<'a> Facts<'a> {
             workloads: BTreeMap::new(),
             said: Vec::new(),
             probes: Vec::new(),
+            part_time: BTreeSet::new(),
             faults: Vec::new(),
             faults_planned: false,
             chaos: (0, end),
@@ -78,6 +81,9 @@ impl<'a> Facts<'a> {
                 Event::Probe { probe, node: None, ok, latency_us, .. } => {
                     let attempt = Attempt { start: at.saturating_sub(*latency_us), end: at, ok: *ok };
                     facts.probes.push((probe, attempt));
+                }
+                Event::PartTime { probe } => {
+                    facts.part_time.insert(probe);
                 }
                 Event::Op(op) => facts.ops.push(op),
                 Event::Workload { workload, kind, plan } => {
@@ -158,11 +164,12 @@ impl<'a> Facts<'a> {
         (self.chaos.0..=self.chaos.1).contains(&attempt.start)
     }
 
-    /// All by which it is known that the service is well: each probe, and the operations if there are any.
+    /// All by which it is known that the service is well: each probe that is measured all the time, and the
+    /// operations if there are any.
     pub(super) fn signs(&self) -> Vec<Vec<Attempt>> {
         let operations = self.attempts(None);
-        let mut signs: Vec<Vec<Attempt>> =
-            self.probe_names().into_iter().map(|name| self.probe(name)).collect();
+        let watching = self.probe_names().into_iter().filter(|name| !self.part_time.contains(name));
+        let mut signs: Vec<Vec<Attempt>> = watching.map(|name| self.probe(name)).collect();
         if !operations.is_empty() {
             signs.push(operations);
         }

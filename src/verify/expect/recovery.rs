@@ -25,7 +25,7 @@ impl Expect for RecoversWithin {
     }
 
     fn check(&self, known: &Known<'_>) -> Result<(), Complaint> {
-        known.has_faults()
+        known.has_recoveries()
     }
 
     /// Judges every heal after which no other fault was at work. The service is back when an operation that

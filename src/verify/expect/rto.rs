@@ -85,7 +85,7 @@ impl Expect for Rto {
     }
 
     fn check(&self, known: &Known<'_>) -> Result<(), Complaint> {
-        known.has_faults()?;
+        known.has_recoveries()?;
         self.fault.as_ref().map_or(Ok(()), |kind| known.has_fault(kind))
     }
 
