@@ -1,6 +1,6 @@
 //! What a journal says, sorted by kind: operations, probes, faults and the time in which they count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -26,6 +26,8 @@ pub(super) struct Facts<'a> {
     /// In the order of their injection.
     pub(super) faults: Vec<Fault<'a>>,
     faults_planned: bool,
+    /// The faults that have only a moment, as a reboot: they are met by whatever comes after it.
+    moments: BTreeSet<&'a str>,
     /// Start and end of the chaos phase; of everything, if the journal has no such phase.
     pub(super) chaos: (u64, u64),
 }
@@ -51,6 +53,7 @@ impl<'a> Facts<'a> {
             probes: Vec::new(),
             faults: Vec::new(),
             faults_planned: false,
+            moments: BTreeSet::new(),
             chaos: (0, end),
         };
         let mut in_chaos = false;
@@ -65,7 +68,11 @@ impl<'a> Facts<'a> {
                     facts.chaos.1 = at;
                     in_chaos = false;
                 }
-                Event::Scheduled { steps } => facts.faults_planned |= !steps.is_empty(),
+                Event::Scheduled { steps } => {
+                    facts.faults_planned |= !steps.is_empty();
+                    let moments = steps.iter().filter(|step| step.heal_at_us.is_none());
+                    facts.moments.extend(moments.map(|step| step.fault.as_str()));
+                }
                 Event::Injected { fault, .. } => {
                     facts.faults.push(Fault { name: fault, injected: at, healed: None });
                 }
@@ -109,7 +116,8 @@ impl<'a> Facts<'a> {
         }
         let meets = |attempt: &Attempt| {
             self.faults.iter().any(|fault| {
-                attempt.start <= fault.healed.unwrap_or(u64::MAX) && fault.injected <= attempt.end
+                let end = fault.healed.filter(|_| !self.moments.contains(fault.name)).unwrap_or(u64::MAX);
+                attempt.start <= end && fault.injected <= attempt.end
             })
         };
         (!attempts.iter().any(meets)).then(|| format!("nothing was learned: no {what} met a fault"))
