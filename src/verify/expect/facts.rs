@@ -28,6 +28,8 @@ pub(super) struct Facts<'a> {
     /// In the order of their injection.
     pub(super) faults: Vec<Fault<'a>>,
     faults_planned: bool,
+    /// The faults that have only a moment, as a reboot: they are met by whatever comes after it.
+    moments: BTreeSet<&'a str>,
     /// Start and end of the chaos phase; of everything, if the journal has no such phase.
     pub(super) chaos: (u64, u64),
 }
@@ -54,6 +56,7 @@ impl<'a> Facts<'a> {
             part_time: BTreeSet::new(),
             faults: Vec::new(),
             faults_planned: false,
+            moments: BTreeSet::new(),
             chaos: (0, end),
         };
         let mut in_chaos = false;
@@ -68,7 +71,11 @@ impl<'a> Facts<'a> {
                     facts.chaos.1 = at;
                     in_chaos = false;
                 }
-                Event::Scheduled { steps } => facts.faults_planned |= !steps.is_empty(),
+                Event::Scheduled { steps } => {
+                    facts.faults_planned |= !steps.is_empty();
+                    let moments = steps.iter().filter(|step| step.heal_at_us.is_none());
+                    facts.moments.extend(moments.map(|step| step.fault.as_str()));
+                }
                 Event::Injected { fault, .. } => {
                     facts.faults.push(Fault { name: fault, injected: at, healed: None });
                 }
@@ -115,7 +122,8 @@ impl<'a> Facts<'a> {
         }
         let meets = |attempt: &Attempt| {
             self.faults.iter().any(|fault| {
-                attempt.start <= fault.healed.unwrap_or(u64::MAX) && fault.injected <= attempt.end
+                let end = fault.healed.filter(|_| !self.moments.contains(fault.name)).unwrap_or(u64::MAX);
+                attempt.start <= end && fault.injected <= attempt.end
             })
         };
         (!attempts.iter().any(meets)).then(|| format!("nothing was learned: no {what} met a fault"))
