@@ -295,6 +295,12 @@ fn recovery_counts_from_the_heal_and_needs_every_probe() {
     assert_eq!(never.judge("- recovers_within: 3s").verdict, Verdict::Fail);
     // Nobody tried long enough to know.
     assert_eq!(base().judge("- recovers_within: 3s").verdict, Verdict::Error);
+    // One recovery was seen, and whether the second was in time nobody knows.
+    let two = || base().read(0, "a", Value::Null, 6_600, 6_610).fault("f2", 10_000, 12_000);
+    let two = || two().read(0, "a", Value::Null, 10_500, 10_510).refused(12_500, 12_510);
+    assert_eq!(two().judge("- recovers_within: 3s").verdict, Verdict::Unknown);
+    assert_eq!(two().judge("- rto: { from: heal, at_most: 3s }").verdict, Verdict::Unknown);
+    assert_eq!(two().judge("- rto: { from: heal, at_most: 100ms }").verdict, Verdict::Fail);
     let mut probed = base().read(0, "a", Value::Null, 6_600, 6_610);
     for (at, ok) in [(6_200, false), (8_000, false), (11_000, true)] {
         let detail = String::new();
