@@ -28,6 +28,8 @@ fn all_proven_and_undone(scenario: &str, faults: usize) {
     let said = run(&["--json", "run", scenario, "--seed", "7", "--pcap"]).exits(0);
     let journal = journal(&said.stdout);
     let capture = folder(&said.stdout).join("network.pcap");
+    let infos = Command::new("capinfos").arg("-c").arg(&capture).output().expect("capinfos");
+    assert!(infos.status.success() && infos.stderr.is_empty(), "{infos:?}");
     let read = Command::new("tcpdump").arg("-enr").arg(capture).output().expect("tcpdump");
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     let read = String::from_utf8_lossy(&read.stdout).into_owned();
