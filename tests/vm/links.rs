@@ -1,5 +1,7 @@
 //! Faults of the network as a guest sees them.
 
+#![expect(clippy::print_stdout, reason = "a failure must say what the faults before it left as proof")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

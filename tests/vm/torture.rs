@@ -2,6 +2,8 @@
 //!
 //! `OVENPROOF_TORTURE` says how often, `OVENPROOF_TORTURE_SEED` with which seed; both are printed.
 
+#![expect(clippy::print_stdout, reason = "a failure must say which moment it was")]
+
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
