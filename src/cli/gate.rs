@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::bake::{Lines, With, parse_set, tell_locks};
-use super::conduct::{Job, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
+use super::conduct::{Job, Manner, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
 use super::{Failure, Printer, fleets, kind};
 use crate::bake::{Options, bake, keep_locks};
 use crate::home::Home;
@@ -76,7 +76,8 @@ pub fn run(args: &GateArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         .collect::<Result<_, Failure>>()?;
     let wanted = jobs.len();
     let provider = fleets::open(printer)?;
-    let runs = fleets::block_on(conduct(jobs, !args.cold, &provider, &home, printer))?;
+    let manner = Manner { warm: !args.cold, pcap: false };
+    let runs = fleets::block_on(conduct(jobs, manner, &provider, &home, printer))?;
     let xml = junit_of(&runs)?;
     if let Some(path) = &args.junit {
         write(path, &xml)?;
