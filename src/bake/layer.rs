@@ -5,7 +5,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -14,7 +13,7 @@ use super::Options;
 use super::error::{At, BakeError};
 use super::inventory;
 use super::process::{self, Ended};
-use super::sandbox::{Access, EPOCH, Stack};
+use super::sandbox::{Access, EPOCH, Stack, inherit};
 use super::seal::{self, Sealed};
 use super::secret::{self, Secrets};
 use crate::home::{Home, create_private_dir};
@@ -58,10 +57,11 @@ while [ $# -gt 0 ]; do
 done
 "#;
 
-/// Files that hold any of the lines of /dev/fd/3, or are called so; the programs are the host's.
+/// Files that hold any of the lines of the open file whose number is the argument, or are called so; the programs
+/// are the host's.
 const SEARCH: &str = r#"
-{ grep --recursive --files-with-matches --text --fixed-strings --devices=skip --file /dev/fd/3 layer/tree || [ $? = 1 ]
-  find layer/tree -printf '%p %l\n' | grep --text --fixed-strings --file /dev/fd/3 || [ $? = 1 ]
+{ grep --recursive --files-with-matches --text --fixed-strings --devices=skip --file "/dev/fd/$1" layer/tree || [ $? = 1 ]
+  find layer/tree -printf '%p %l\n' | grep --text --fixed-strings --file "/dev/fd/$1" || [ $? = 1 ]
 } > found
 "#;
 
@@ -199,15 +199,8 @@ impl<'a> Oven<'a> {
         let lines = secret::in_memory(&needles.join(&b'\n')).at(self.stack.work)?;
         let mut search = self.stack.beside();
         // Byte by byte, whatever they mean.
-        search.env("LC_ALL", "C").args(["sh", "-euc", SEARCH]);
-        // SAFETY: between fork and exec only a system call is made; nothing is allocated or locked. What was
-        // at this place is closed, which is fine for a descriptor that only the child has.
-        unsafe {
-            search.pre_exec(move || match libc::dup2(lines.as_raw_fd(), 3) {
-                -1 => Err(io::Error::last_os_error()),
-                _ => Ok(()),
-            });
-        }
+        search.env("LC_ALL", "C").args(["sh", "-euc", SEARCH, "search", &lines.as_raw_fd().to_string()]);
+        inherit(&mut search, vec![lines]);
         self.execute_as(&mut search, PATIENCE, "the search for secrets", needles)?;
         let path = self.stack.work.join("found");
         let found = String::from_utf8_lossy(&fs::read(&path).at(&path)?).into_owned();

@@ -83,6 +83,14 @@ fn namespaced(dir: &Path) -> Command {
     unshare
 }
 
+/// Hands open files to a program, which knows them by their numbers here.
+pub(super) fn inherit(command: &mut Command, files: Vec<OwnedFd>) {
+    // SAFETY: between fork and exec only system calls are made; nothing is allocated or locked.
+    unsafe {
+        command.pre_exec(move || files.iter().try_for_each(|file| Ok(fcntl_setfd(file, FdFlags::empty())?)));
+    }
+}
+
 impl Stack<'_> {
     /// A host program in the workspace, which sees the files of layers as their owners do, but no stack.
     pub(super) fn beside(&self) -> Command {
@@ -129,12 +137,7 @@ impl Stack<'_> {
             access.secrets.iter().map(|(name, file)| (*name, file.as_raw_fd())).collect();
         if !secrets.is_empty() {
             let files: Vec<OwnedFd> = access.secrets.into_iter().map(|(_, file)| file).collect();
-            // SAFETY: between fork and exec only system calls are made; nothing is allocated or locked.
-            unsafe {
-                command.pre_exec(move || {
-                    files.iter().try_for_each(|file| Ok(fcntl_setfd(file, FdFlags::empty())?))
-                });
-            }
+            inherit(&mut command, files);
         }
         command.args(["bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
         command.args(["--hostname", "oven", "--clearenv", "--cap-drop", "ALL"]);
