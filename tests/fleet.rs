@@ -75,7 +75,8 @@ async fn create(name: &str, count: u8) -> Arc<dyn Fleet> {
     let store = Store::open(&home()).expect("a store");
     let spec = FleetSpec::from([("node".to_owned(), role)]);
     let plan = resolve(name, &spec, |reference| store.resolve(reference)).expect("a plan");
-    let launch = Launch { plan, lifetime: Lifetime::Run, warm: false, keep_logs: Some(logs(name)) };
+    let launch =
+        Launch { plan, lifetime: Lifetime::Run, warm: false, keep_logs: Some(logs(name)), pcap: None };
     provider().create(launch).await.expect("a fleet")
 }
 

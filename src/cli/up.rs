@@ -66,7 +66,8 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let plan = plan(args, &Store::open(&Home::from_env()?)?)?;
     fleets::block_on(async {
         printer.progress(format!("starting {} in the fleet `{}`", names(&plan), plan.name));
-        let launch = Launch { plan, lifetime: Lifetime::UntilDown, warm: !args.cold, keep_logs: None };
+        let launch =
+            Launch { plan, lifetime: Lifetime::UntilDown, warm: !args.cold, keep_logs: None, pcap: None };
         let fleet = provider.create(launch).await?;
         if fleet.restored() {
             printer.progress("restored it from a snapshot; `--cold` would have booted it");

@@ -45,6 +45,8 @@ mod control;
 mod credentials;
 mod disks;
 pub(crate) mod folder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gc;
 mod handle;
 mod machine;
@@ -109,9 +111,9 @@ impl Qemu {
             let image = self.store.image(&node.image)?;
             boot.insert(node.name.clone(), BootFiles::of(&image));
         }
-        let Launch { plan, lifetime, keep_logs, .. } = launch;
+        let Launch { plan, lifetime, keep_logs, pcap, .. } = launch;
         let (home, identity) = (self.home.root().to_owned(), id.clone());
-        Ok(Setup { id, home, plan, lifetime, keep_logs, boot, identity, restored: None })
+        Ok(Setup { id, home, plan, lifetime, keep_logs, pcap, boot, identity, restored: None })
     }
 
     fn record(&self, setup: &Setup) -> Result<FleetRecord, FleetError> {
