@@ -23,7 +23,7 @@ export OVENPROOF_TEST_HOME
 # and only this order lets apt settle it.
 RUN_PACKAGES := qemu-utils mmdebstrap e2fsprogs dosfstools mtools bubblewrap util-linux uidmap openssh-client
 BUILD_PACKAGES := gcc libc6-dev pkg-config libssl-dev
-TEST_PACKAGES := erofs-utils cryptsetup-bin libxml2-utils python3-jsonschema openssh-server tcpdump wireshark-common iproute2 ovmf postgresql redis-server
+TEST_PACKAGES := erofs-utils cryptsetup-bin libxml2-utils python3-jsonschema openssh-server tcpdump wireshark-common iproute2 ovmf postgresql redis-server sqlite3
 
 .PHONY: help demo build test bench torture fuzz fmt lint unit cli ovens vm packages test-packages clean
 
