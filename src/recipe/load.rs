@@ -195,6 +195,7 @@ fn resolve(path: &Path, suite: String, chain: Vec<Link>) -> Result<Recipe, BadFi
         instance.ports = own.ports.unwrap_or(instance.ports);
         instance.files.retain(|inherited| own.files.iter().all(|file| file.path != inherited.path));
         instance.files.extend(own.files);
+        instance.volumes.extend(own.volumes);
     }
     works.push((name.clone(), Work::Seal { tests }));
     if works.len() > MAX_LAYERS {

@@ -18,7 +18,7 @@ pub mod source;
 pub mod vars;
 
 pub use form::RecipeFile;
-pub use instance::{InstanceDefaults, InstanceFile, Readiness};
+pub use instance::{InstanceDefaults, InstanceFile, Readiness, VolumeSpec};
 pub use load::{Recipe, locate};
 pub use plan::{Layer, LayerId, Plan, PlannedFile, Services, Step, Work};
 

@@ -88,6 +88,7 @@ async fn on_a_fleet(
         plan: options.plan.clone(),
         lifetime: Lifetime::Run,
         warm: options.warm,
+        volumes_from: None,
         keep_logs: Some(logs.clone()),
     };
     let fleet = provider.create(launch).await.map_err(|error| Stop::Broken(error.to_string()))?;

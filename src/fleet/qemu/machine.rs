@@ -2,6 +2,7 @@
 
 use super::accel::Accelerator;
 use super::folder::{BootFiles, NodeFolder};
+use super::volumes::Volumes;
 use crate::fleet::plan::{CLIENT_ADDRESS, NodePlan};
 
 /// The address that QEMU's own network gives its one guest; no fault ever touches that network.
@@ -12,6 +13,8 @@ const MANAGEMENT_INTERFACE: &str = "enp0s2";
 const FLEET_INTERFACE: &str = "enp0s3";
 /// Tells the initial RAM disk which partition is the root.
 const VIRTIO_ROOT: &str = " ovenproof.root=/dev/vda2";
+/// The slots of volumes, after everything that each machine has.
+const FIRST_VOLUME_SLOT: usize = 6;
 
 /// What varies between the machines of one fleet.
 pub(crate) struct Machine<'a> {
@@ -23,6 +26,7 @@ pub(crate) struct Machine<'a> {
     pub accelerator: Accelerator,
     /// Memory and devices come from a snapshot instead of a boot.
     pub restored: bool,
+    pub volumes: &'a Volumes,
 }
 
 impl Machine<'_> {
@@ -93,6 +97,20 @@ impl Machine<'_> {
             },
         );
 
+        for (index, volume) in node.volumes.iter().enumerate() {
+            let (name, slot) = (&volume.name, FIRST_VOLUME_SLOT + index);
+            // What the guest flushes is flushed to the host's disk.
+            option(
+                "drive",
+                format!(
+                    "if=none,id=volume-{name},format=raw,cache=writeback,discard=unmap,file={}",
+                    escaped(&self.volumes.disk(&node.name, volume))
+                ),
+            );
+            // The serial number is how the guest tells one from the other.
+            option("device", format!("virtio-blk-pci,drive=volume-{name},serial={name},addr=0x{slot:x}"));
+        }
+
         // Port 0: the host picks one that is free, and QEMU says which.
         option("netdev", "user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22".to_owned());
         option("device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=".to_owned());
@@ -114,10 +132,13 @@ impl Machine<'_> {
     fn cmdline(&self) -> String {
         let NodePlan { name, address, .. } = self.node;
         let root = if self.boot.initrd.is_some() { VIRTIO_ROOT } else { "" };
+        let volumes = self.node.volumes.iter();
+        let volumes = volumes.map(|volume| format!(" ovenproof.volume={}:{}", volume.name, volume.mount));
+        let volumes: String = volumes.collect();
         // Stable over the boots of one instance, different between any two.
         let machine_id = blake3::hash(format!("{} {name}", self.identity).as_bytes()).to_hex();
         format!(
-            "{}{root} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
+            "{}{root}{volumes} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
              ip={MANAGEMENT_ADDRESS}:::255.255.255.0::{MANAGEMENT_INTERFACE}:off \
              ip={address}:::255.255.255.0::{FLEET_INTERFACE}:off:{CLIENT_ADDRESS}",
             self.boot.cmdline,
@@ -134,9 +155,12 @@ fn escaped(path: &std::path::Path) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::fleet::plan::VolumePlan;
+    use crate::fleet::provider::Lifetime;
+    use crate::home::Home;
     use crate::store::ImageId;
     use crate::units::Size;
 
@@ -154,6 +178,11 @@ mod tests {
             disk: Size(4 << 30),
             ready: None,
             files: Vec::new(),
+            volumes: vec![VolumePlan {
+                name: "data".to_owned(),
+                size: Size(1 << 30),
+                mount: "/var/lib/etcd".to_owned(),
+            }],
         };
         let boot = BootFiles {
             disk: PathBuf::from("/s/disk.raw"),
@@ -168,6 +197,7 @@ mod tests {
             boot: &boot,
             accelerator: Accelerator::Tcg,
             restored: false,
+            volumes: &Volumes::of(&Home::at("/h"), "shop", Lifetime::UntilDown, Path::new("/f")),
         };
         let text = machine.arguments(9, 10).join(" ").replace(" -", "\n-");
         insta::assert_snapshot!(text, @"
@@ -185,11 +215,13 @@ mod tests {
         -serial chardev:wake
         -kernel /s/vmlinuz
         -initrd /s/initrd.img
-        -append root=PARTUUID=1 rw ovenproof.root=/dev/vda2 console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
+        -append root=PARTUUID=1 rw ovenproof.root=/dev/vda2 ovenproof.volume=data:/var/lib/etcd console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
         -smbios type=11,path=nodes/etcd-1/authorized_key.credential
         -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
         -drive if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file=nodes/etcd-1/disk.qcow2
         -device virtio-blk-pci,drive=root,addr=0x4
+        -drive if=none,id=volume-data,format=raw,cache=writeback,discard=unmap,file=/h/volumes/shop/etcd-1.data/disk.raw
+        -device virtio-blk-pci,drive=volume-data,serial=data,addr=0x6
         -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22
         -device virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=
         -netdev dgram,id=fleet,local.type=unix,local.path=nodes/etcd-1/fleet.sock,remote.type=unix,remote.path=nodes/etcd-1/switch.sock

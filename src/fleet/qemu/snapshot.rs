@@ -79,6 +79,11 @@ impl SavedNode {
         let file = |what: &str| dir.join(format!("{node}.{what}"));
         SavedNode { ram: file("ram"), state: file("state"), disk: file("qcow2") }
     }
+
+    /// The volume `name` (`NODE.NAME`).
+    pub(crate) fn volume(dir: &Path, name: &str) -> PathBuf {
+        dir.join(format!("{name}.volume"))
+    }
 }
 
 /// The key of the snapshots that fit `plan` on this machine; `None` if there can be none.
@@ -189,6 +194,10 @@ impl Snapshot {
         fs::hard_link(from.disk, root.join(to.saved_disk()))
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn user_key(&self) -> io::Result<String> {
         fs::read_to_string(user_key(&self.dir))
     }
@@ -220,7 +229,7 @@ pub(crate) fn copy_memory(pid: u32, target: &Path) -> io::Result<()> {
 }
 
 /// Copies data, not holes; pieces that are all zero become holes.
-fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
+pub(crate) fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
     const PIECE: usize = 64 << 10;
     let length = from.metadata()?.len();
     to.set_len(length)?;

@@ -119,7 +119,14 @@ fn machines(setup: &Setup) -> Result<Vms, FleetError> {
     for node in &setup.plan.nodes {
         let boot = setup.boot.get(&node.name).cloned();
         let boot = boot.ok_or_else(|| FleetError::NoSuchNode(node.name.clone()))?;
-        let vm = Vm::new(&setup.plan.name, &setup.identity, node.clone(), boot, accelerator);
+        let vm = Vm::new(
+            &setup.plan.name,
+            &setup.identity,
+            node.clone(),
+            boot,
+            accelerator,
+            setup.volumes.clone(),
+        );
         vms.insert(node.name.clone(), Arc::new(vm));
     }
     Ok(Arc::new(vms))

@@ -1,10 +1,10 @@
 //! One node's machine: the QEMU process of the moment, and what can be done to it.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::folder::{BootFiles, NodeFolder};
 use super::machine::Machine;
 use super::qmp::{Event, Qmp, QmpError};
 use super::snapshot::{self, SavedNode};
+use super::volumes::{self, Volumes};
 use super::wake::WakePort;
 use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
@@ -50,12 +51,22 @@ pub(crate) struct Vm {
     pub(crate) node: NodePlan,
     boot: BootFiles,
     accelerator: Accelerator,
+    volumes: Volumes,
     files: NodeFolder,
     /// Boots and resets since the creation.
     boots: watch::Sender<u32>,
+    making: Mutex<Making>,
     running: Mutex<Option<Arc<Running>>>,
     /// One action at a time; asking for the state never waits for one.
     acting: tokio::sync::Mutex<()>,
+}
+
+/// Which machine this is of all that had the node's name.
+#[derive(Debug, Clone, Copy)]
+struct Making {
+    /// From 1.
+    number: u32,
+    destroyed: bool,
 }
 
 /// A QEMU process.
@@ -88,6 +99,7 @@ impl Vm {
         node: NodePlan,
         boot: BootFiles,
         accelerator: Accelerator,
+        volumes: Volumes,
     ) -> Self {
         Vm {
             fleet: fleet.to_owned(),
@@ -96,7 +108,9 @@ impl Vm {
             node,
             boot,
             accelerator,
+            volumes,
             boots: watch::Sender::new(0),
+            making: Mutex::new(Making { number: 1, destroyed: false }),
             running: Mutex::new(None),
             acting: tokio::sync::Mutex::new(()),
         }
@@ -198,9 +212,17 @@ impl Vm {
         };
         timeout(PROMPT, done).await.unwrap_or_else(|_| Err(self.provider("was not saved in time")))?;
         let (pid, disk) = (running.pid, self.files.disk());
+        let volumes = self.node.volumes.iter().map(|volume| {
+            let name = volumes::full_name(&self.node.name, volume);
+            (self.volumes.disk(&self.node.name, volume), SavedNode::volume(dir, &name))
+        });
+        let volumes: Vec<(PathBuf, PathBuf)> = volumes.collect();
         let copied = tokio::task::spawn_blocking(move || {
             std::fs::rename(&state, &saved.state)?;
             std::fs::copy(&disk, &saved.disk)?;
+            for (from, to) in volumes {
+                snapshot::copy_sparse(&File::open(from)?, &File::create_new(to)?)?;
+            }
             snapshot::copy_memory(pid, &saved.ram)
         });
         let copied = copied.await.map_err(|error| self.provider(&error.to_string()))?;
@@ -211,8 +233,14 @@ impl Vm {
         let _acting = self.acting.lock().await;
         let running = self.running();
         match (action, running) {
+            (InstanceAction::Start, None) if self.making().destroyed => self.make_anew().await,
             (InstanceAction::Start, None) => self.start_stopped().await,
             (InstanceAction::Stop | InstanceAction::Kill, None) => Ok(()),
+            (InstanceAction::Destroy, None) => self.destroy_stopped(),
+            (InstanceAction::Destroy, Some(running)) => {
+                self.kill_running(&running).await?;
+                self.destroy_stopped()
+            }
             (_, None) => Err(self.provider("is stopped")),
             (InstanceAction::Start, Some(_)) => Ok(()),
             (InstanceAction::Stop, Some(running)) => self.stop(&running).await,
@@ -224,7 +252,9 @@ impl Vm {
     }
 
     pub(crate) async fn status(&self) -> Result<InstanceStatus, FleetError> {
+        let making = self.making();
         let state = match self.running() {
+            None if making.destroyed => InstanceState::Destroyed,
             None => InstanceState::Stopped,
             Some(running) => match self.is_frozen(&running).await {
                 Ok(true) => InstanceState::Frozen,
@@ -236,7 +266,7 @@ impl Vm {
         };
         let boots = *self.boots.borrow();
         let process = self.running().map_or("none".to_owned(), |running| running.pid.to_string());
-        let incarnation = format!("boot {boots}, process {process}");
+        let incarnation = format!("machine {}, boot {boots}, process {process}", making.number);
         Ok(InstanceStatus { node: self.node.name.clone(), state, boots, incarnation })
     }
 
@@ -265,6 +295,33 @@ impl Vm {
             *running = None;
         }
         running.clone()
+    }
+
+    fn making(&self) -> Making {
+        *self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what a machine that has ended was, but for its volumes.
+    fn destroy_stopped(&self) -> Result<(), FleetError> {
+        match std::fs::remove_file(self.files.disk()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(self.provider(&format!("keeps its disk: {error}")));
+            }
+            _ => {}
+        }
+        self.making.lock().unwrap_or_else(PoisonError::into_inner).destroyed = true;
+        Ok(())
+    }
+
+    /// Another machine of the same name, from the image.
+    async fn make_anew(&self) -> Result<(), FleetError> {
+        self.create_disk(false).await?;
+        {
+            let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            *making = Making { number: making.number + 1, destroyed: false };
+        }
+        self.boots.send_replace(0);
+        self.start_stopped().await
     }
 
     async fn start_stopped(&self) -> Result<(), FleetError> {
@@ -315,13 +372,18 @@ impl Vm {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).mode(0o600).open(self.files.log())?;
         let [qmp, wake] = sockets.map(AsRawFd::as_raw_fd);
+        let identity = match self.making().number {
+            1 => self.identity.clone(),
+            number => format!("{} {number}", self.identity),
+        };
         let machine = Machine {
             fleet: &self.fleet,
-            identity: &self.identity,
+            identity: &identity,
             node: &self.node,
             boot: &self.boot,
             accelerator: self.accelerator,
             restored,
+            volumes: &self.volumes,
         };
         let mut command = Command::new(HYPERVISOR);
         command.args(machine.arguments(qmp, wake));
