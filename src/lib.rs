@@ -10,6 +10,7 @@
 //! | [`store`] | layers, images, channels: what is on disk, by content |
 //! | [`bake`] | plan -> layers -> disk -> image |
 //! | [`network`] | the userspace switch that joins local VMs |
+//! | [`disk`] | the block server behind local VMs' disks |
 //! | [`fleet`] | named instances of images on a provider; the ledger of what exists |
 //! | [`journal`] | the typed, append-only record of a run |
 //! | [`verify`] | probes, workloads, histories, checkers |
@@ -21,6 +22,7 @@ pub mod bake;
 pub mod chaos;
 pub mod cli;
 pub mod diagnostic;
+pub mod disk;
 pub mod fleet;
 pub mod guest;
 pub mod home;

@@ -32,6 +32,10 @@ pub struct Size(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Rate(pub f64);
 
+/// Bytes per second, written in bits (`10Mbit/s`, powers of 1000) or bytes (`256KiB/s`, powers of 1024).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bandwidth(pub u64);
+
 /// A share of a whole, written in percent (`99.5%`), held as a fraction between 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
 pub struct Share(pub f64);
@@ -161,6 +165,44 @@ impl fmt::Display for Rate {
     }
 }
 
+/// The units of [`Bandwidth`], in bytes, from the largest of each kind.
+const BANDWIDTHS: [(&str, f64); 8] = [
+    ("Gbit/s", 125e6),
+    ("Mbit/s", 125e3),
+    ("Kbit/s", 125.0),
+    ("bit/s", 0.125),
+    ("GiB/s", (1_u64 << 30) as f64),
+    ("MiB/s", (1_u64 << 20) as f64),
+    ("KiB/s", 1024.0),
+    ("B/s", 1.0),
+];
+
+impl FromStr for Bandwidth {
+    type Err = BadUnit;
+
+    fn from_str(text: &str) -> Result<Self, BadUnit> {
+        let bad = || BadUnit {
+            found: text.to_owned(),
+            what: "bandwidth",
+            expected: "a number and a unit such as `10Mbit/s` or `256KiB/s`, at least a byte a second",
+        };
+        let (value, unit) = split(text.trim()).ok_or_else(bad)?;
+        let (_, bytes) = BANDWIDTHS.iter().find(|(known, _)| *known == unit).ok_or_else(bad)?;
+        let total = (value * bytes).round();
+        (1.0..=1e15).contains(&total).then_some(Bandwidth(total as u64)).ok_or_else(bad)
+    }
+}
+
+impl fmt::Display for Bandwidth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = BANDWIDTHS.iter().find(|(_, bytes)| *bytes >= 1.0 && self.0 as f64 % bytes == 0.0);
+        match whole {
+            Some((unit, bytes)) => write!(f, "{}{unit}", self.0 as f64 / bytes),
+            None => write!(f, "{}B/s", self.0),
+        }
+    }
+}
+
 impl FromStr for Share {
     type Err = BadUnit;
 
@@ -225,6 +267,12 @@ spelled!(
     "A size such as 512M or 1.5G, powers of 1024."
 );
 spelled!(Rate, "Rate", r"^\d+(\.\d+)?/(s|m|min|h)$", "Events per time such as 50/s or 30/m.");
+spelled!(
+    Bandwidth,
+    "Bandwidth",
+    r"^\d+(\.\d+)?([KMG]?bit|B|[KMG]iB)/s$",
+    "A bandwidth such as 10Mbit/s or 256KiB/s."
+);
 spelled!(Share, "Percentage", r"^\d+(\.\d+)?%$", "A percentage from 0% to 100%.");
 
 #[cfg(test)]
@@ -237,6 +285,8 @@ mod tests {
         assert_eq!("250ms".parse::<Span>().unwrap().0, Duration::from_millis(250));
         assert_eq!("1.5m".parse::<Span>().unwrap().0, Duration::from_secs(90));
         assert_eq!("1.5G".parse::<Size>().unwrap().0, 3 << 29);
+        assert_eq!("10Mbit/s".parse::<Bandwidth>().unwrap().0, 1_250_000);
+        assert_eq!("1.5KiB/s".parse::<Bandwidth>().unwrap().0, 1536);
         assert_eq!("30/m".parse::<Rate>().unwrap().0, 0.5);
         assert_eq!("99.5%".parse::<Share>().unwrap().0, 0.995);
     }
@@ -252,6 +302,9 @@ mod tests {
         for text in ["50", "0/s", "50/x"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
+        for text in ["10", "10Mbit", "0bit/s", "1MB/s", "1/s"] {
+            assert!(text.parse::<Bandwidth>().is_err(), "{text}");
+        }
         for text in ["101%", "0.5", "%"] {
             assert!(text.parse::<Share>().is_err(), "{text}");
         }
@@ -264,6 +317,8 @@ mod tests {
             let again: Span = span.to_string().parse().unwrap();
             // Seconds with a fraction are printed as f64: exact to the microsecond up to a year.
             prop_assert_eq!(again, span);
+            let bandwidth = Bandwidth(micros + 1);
+            prop_assert_eq!(bandwidth.to_string().parse::<Bandwidth>().unwrap(), bandwidth);
             let share = Share(f64::from(share) / 10_000.0);
             prop_assert!((share.to_string().parse::<Share>().unwrap().0 - share.0).abs() < 1e-9);
         }
@@ -273,6 +328,7 @@ mod tests {
             let _ = text.parse::<Span>();
             let _ = text.parse::<Size>();
             let _ = text.parse::<Rate>();
+            let _ = text.parse::<Bandwidth>();
             let _ = text.parse::<Share>();
         }
     }

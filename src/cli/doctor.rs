@@ -29,9 +29,8 @@ const fn tool(program: &'static str, package: &'static str, needed_for: &'static
     Tool { program, package, needed_for, optional: false }
 }
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 8] = [
     tool("qemu-system-x86_64", "qemu-system-x86", "running servers"),
-    tool("qemu-img", "qemu-utils", "the servers' disks"),
     tool("mmdebstrap", "mmdebstrap", "the base of an image"),
     tool("bwrap", "bubblewrap", "steps of a recipe"),
     tool("mkfs.ext4", "e2fsprogs", "the root file system"),

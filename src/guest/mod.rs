@@ -8,7 +8,9 @@ pub mod dial;
 pub(crate) mod fake;
 pub mod http;
 pub mod key;
+pub mod postgres;
 pub mod probe;
+pub mod redis;
 pub mod session;
 pub mod ssh;
 

@@ -85,10 +85,30 @@ pub enum Event {
         latency_us: u64,
         detail: String,
     },
+    /// A workload is about to start. Journals without it are of workloads of the kind `register`.
+    Workload {
+        workload: String,
+        kind: String,
+        /// What checkers must know of it, such as the accounts of a bank; null for most kinds.
+        plan: Value,
+    },
+    /// What one instance said when an expectation asked it; see `verify::question`.
+    Said {
+        /// The title of the expectation.
+        expectation: String,
+        node: String,
+        /// Counts the times that this was asked, from 0.
+        round: u32,
+        /// The answer; null: it gave none, and `detail` says why.
+        answer: Option<String>,
+        detail: String,
+    },
     /// One operation of a workload, written when it completed or was given up.
     Op(OpRecord),
     /// An expectation was judged.
     Judged(Judged),
+    /// An instance itself gave a sign of trouble.
+    Symptom(Symptom),
     /// Something a person should know, such as what is not deterministic.
     Note {
         text: String,
@@ -167,6 +187,67 @@ pub enum OpOutcome {
     Fail,
     /// Nobody knows: it may have happened, before or later.
     Indeterminate,
+}
+
+/// A line of a console or a log that tells of trouble.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symptom {
+    pub node: String,
+    pub source: SymptomSource,
+    pub kind: SymptomKind,
+    /// Without control characters, cut to what fits into a report.
+    pub line: String,
+    /// When it was printed, as well as that is known; 0 for what is older than the run.
+    pub seen_us: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SymptomSource {
+    Console,
+    /// The log of the init system.
+    Log,
+    /// The list of failed units at the end of the run.
+    Units,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SymptomKind {
+    KernelPanic,
+    OutOfMemory,
+    Segfault,
+    FailedUnit,
+    FileSystem,
+    IoError,
+    HungTask,
+    /// About the machine underneath, not about the image: stalls and clocks of a loaded host.
+    Environment,
+}
+
+impl SymptomSource {
+    pub fn text(self) -> &'static str {
+        match self {
+            SymptomSource::Console => "console",
+            SymptomSource::Log => "log",
+            SymptomSource::Units => "list of failed units",
+        }
+    }
+}
+
+impl SymptomKind {
+    pub fn text(self) -> &'static str {
+        match self {
+            SymptomKind::KernelPanic => "kernel panic",
+            SymptomKind::OutOfMemory => "process killed for memory",
+            SymptomKind::Segfault => "crashed process",
+            SymptomKind::FailedUnit => "failed unit",
+            SymptomKind::FileSystem => "file system error",
+            SymptomKind::IoError => "I/O error",
+            SymptomKind::HungTask => "hung task",
+            SymptomKind::Environment => "stumbling machine",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Instant;
 
 use super::rule::{LinkRule, RuleCounters, RuleSet};
-use super::stage::{Fate, Stage};
+use super::stage::{Fate, Forged, Stage};
 use super::switch::NetworkError;
 use crate::seed::Seed;
 
@@ -117,7 +117,7 @@ impl Fabric {
     }
 
     /// Installs all rules of the set, or none and says why.
-    pub(super) fn install(&mut self, set: &RuleSet) -> Result<(), NetworkError> {
+    pub(super) fn install(&mut self, now: Instant, set: &RuleSet) -> Result<(), NetworkError> {
         if self.set(&set.fault).is_some() {
             return Err(NetworkError::FaultInstalled(set.fault.clone()));
         }
@@ -131,7 +131,8 @@ impl Fabric {
                 0 => format!("link {} {}", rule.from, rule.to),
                 earlier => format!("link {} {} {earlier}", rule.from, rule.to),
             };
-            link.stages.push(Stage::new(id, order, rule.impairment.clone(), Seed(set.seed).stream(&label)));
+            let (stream, flaps) = (Seed(set.seed).stream(&label), Seed(set.seed).stream("flaps"));
+            link.stages.push(Stage::new((id, order), rule.impairment.clone(), stream, now, flaps));
         }
         self.sets.push(InstalledSet { id, fault: set.fault.clone() });
         Ok(())
@@ -165,14 +166,9 @@ impl Fabric {
     /// What the rules of one fault did so far; `None` if it is not installed.
     pub(super) fn counters(&self, fault: &str) -> Option<RuleCounters> {
         let id = self.set(fault)?;
-        Some(self.stages_of(id).fold(RuleCounters::default(), |sum, stage| RuleCounters {
-            seen: sum.seen + stage.counters.seen,
-            dropped: sum.dropped + stage.counters.dropped,
-            delayed: sum.delayed + stage.counters.delayed,
-            duplicated: sum.duplicated + stage.counters.duplicated,
-            reordered: sum.reordered + stage.counters.reordered,
-            corrupted: sum.corrupted + stage.counters.corrupted,
-        }))
+        let mut sum = RuleCounters::default();
+        self.stages_of(id).for_each(|stage| sum += &stage.counters);
+        Some(sum)
     }
 
     /// The installed faults, in order of installation.
@@ -192,6 +188,18 @@ impl Fabric {
         let ports = self.names.len();
         let mut at = first;
         while let Some(stage) = self.links.get_mut(index).and_then(|link| link.stages.get_mut(at)) {
+            at += 1;
+            if !stage.concerns(&frame) {
+                continue;
+            }
+            if let Some(Forged { onward, back }) = stage.forge(&frame) {
+                if let Some(back) = back {
+                    self.pass(now, self.reverse(index), 0, Cow::Owned(back), out);
+                }
+                let Some(onward) = onward else { return };
+                frame = Cow::Owned(onward);
+                continue;
+            }
             let order = stage.order;
             let decision = stage.meet(now, frame.len());
             let copy = decision.copy.map(|fate| (fate, frame.clone()));
@@ -200,7 +208,6 @@ impl Fabric {
             {
                 *byte ^= 1 << (bit % 8);
             }
-            at += 1;
             if let Some((fate, copy)) = copy {
                 self.follow(now, index, (at, order), (decision.frame, frame), out);
                 self.follow(now, index, (at, order), (fate, copy), out);
@@ -248,15 +255,10 @@ impl Fabric {
         if from == to {
             return Err(NetworkError::SelfLink(rule.from.clone()));
         }
-        let it = &rule.impairment;
-        for (what, chance) in
-            [("loss", it.loss), ("duplicate", it.duplicate), ("reorder", it.reorder), ("corrupt", it.corrupt)]
-        {
-            if !(0.0..=1.0).contains(&chance) {
-                return Err(NetworkError::Chance { what, chance });
-            }
+        match rule.impairment.chances().find(|(_, chance)| !(0.0..=1.0).contains(chance)) {
+            Some((what, chance)) => Err(NetworkError::Chance { what, chance }),
+            None => Ok(self.link(from, to)),
         }
-        Ok(self.link(from, to))
     }
 
     pub(super) fn index(&self, name: &str) -> Option<usize> {
@@ -265,6 +267,11 @@ impl Fabric {
 
     fn link(&self, from: usize, to: usize) -> usize {
         from * self.names.len() + to
+    }
+
+    /// The link of the opposite direction.
+    fn reverse(&self, link: usize) -> usize {
+        self.link(link % self.names.len(), link / self.names.len())
     }
 
     fn set(&self, fault: &str) -> Option<u64> {

@@ -9,6 +9,7 @@
 //! | [`rule`] | the rules as data: what the engine above asks for |
 //! | `fabric` | forwarding and rules as a pure state machine over frames and instants |
 //! | `stage` | one rule on one link: its random stream, its clock, its counters |
+//! | `packet` | what rules read in a frame, and the packets that they make |
 //! | `port`, `mmsg` | Unix datagram sockets, and what waits for a slow receiver |
 //! | `engine` | the thread that moves the frames |
 //! | `capture` | the pcap file |
@@ -23,6 +24,7 @@ pub mod dns;
 mod engine;
 mod fabric;
 mod mmsg;
+mod packet;
 mod port;
 pub mod rule;
 mod stage;
@@ -32,7 +34,9 @@ mod tests;
 mod wake;
 
 pub use port::PortStats;
-pub use rule::{Impairment, LinkRule, RuleCounters, RuleSet};
+pub use rule::{
+    Bursts, Distribution, Filter, Flap, Impairment, Lie, LinkRule, Names, Protocol, RuleCounters, RuleSet,
+};
 pub use switch::{NetworkError, PortSpec, Switch, SwitchSpec};
 
 /// The port from which this process itself reaches the nodes.

@@ -110,7 +110,7 @@ impl Switch {
 
     /// Installs all rules of one fault between two frames. On an error none is installed.
     pub fn install(&self, rules: RuleSet) -> Result<(), NetworkError> {
-        self.ask(move |engine| engine.fabric.install(&rules)).ok_or(NetworkError::Stopped)?
+        self.ask(move |engine| engine.fabric.install(Instant::now(), &rules)).ok_or(NetworkError::Stopped)?
     }
 
     /// Removes the rules of one fault and says what they did; `None` if there are none. Frames that its delay

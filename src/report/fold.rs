@@ -9,7 +9,7 @@ use super::numbers::{self, Numbers};
 use super::run::{
     Baseline, Evidence, Expectation, FaultRun, InstanceChange, PhaseSpan, ProbeSample, ProbeSeries, Run,
 };
-use crate::journal::event::{Judged, RunStarted};
+use crate::journal::event::{Judged, RunStarted, Symptom};
 use crate::journal::{Entry, Event, OpRecord, Phase, Verdict};
 
 /// No run lasts longer: 35 years.
@@ -24,6 +24,7 @@ pub(super) struct Fold {
     ops: Vec<OpRecord>,
     instances: Vec<InstanceChange>,
     judged: Vec<(u64, Judged)>,
+    symptoms: Vec<Symptom>,
     notes: Vec<(u64, String)>,
     finished: Option<(Verdict, String)>,
     last_us: u64,
@@ -81,9 +82,12 @@ impl Fold {
                 self.ops.push(op);
             }
             Event::Judged(judged) => self.judged.push((at_us, judged.clone())),
+            Event::Symptom(symptom) => self.symptoms.push(symptom.clone()),
             // For those who read the journal.
             Event::Timing(_) => {}
             Event::Note { text } => self.notes.push((at_us, text.clone())),
+            // What these come to is in the verdict on the expectation that asked for them.
+            Event::Workload { .. } | Event::Said { .. } => {}
             Event::RunFinished { verdict, reason } => self.finished = Some((*verdict, reason.clone())),
         }
     }
@@ -165,6 +169,7 @@ impl Fold {
             ops: self.ops,
             instances: self.instances,
             expectations,
+            symptoms: self.symptoms,
             notes: self.notes,
             baseline,
             duration_us: self.last_us,

@@ -26,10 +26,14 @@ pub fn line(entry: &Entry) -> Option<String> {
         Event::Judged(judged) => {
             ("judge", format!("{}  {}: {}", judged.verdict, judged.expectation, judged.message))
         }
+        Event::Symptom(symptom) => {
+            ("trouble", format!("{} {}: {}", symptom.node, symptom.kind.text(), symptom.line))
+        }
         Event::Note { text } => ("note", text.clone()),
         Event::RunFinished { verdict, reason } if reason.is_empty() => ("end", verdict.to_string()),
         Event::RunFinished { verdict, reason } => ("end", format!("{verdict}: {reason}")),
-        Event::Probe { .. } | Event::Op(_) | Event::Timing(_) => return None,
+        Event::Workload { workload, kind, .. } => ("work", format!("{workload}, of the kind {kind}")),
+        Event::Probe { .. } | Event::Op(_) | Event::Said { .. } | Event::Timing(_) => return None,
     };
     Some(format!("{:>7}  {what:<8} {}", words::at(entry.at_us), words::line(&text)))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::fold::Fold;
 use super::numbers::{Numbers, Recovery};
-use crate::journal::event::{Judged, RunStarted};
+use crate::journal::event::{Judged, RunStarted, Symptom};
 use crate::journal::{self, Entry, JournalError, OpRecord, Phase, Verdict};
 
 /// Everything a report says about one run; serialized without its single measurements. Times are microseconds since the run started.
@@ -33,6 +33,8 @@ pub struct Run {
     pub instances: Vec<InstanceChange>,
     /// In the order of the header, then those the header does not know.
     pub expectations: Vec<Expectation>,
+    /// What the instances' own consoles and logs told of.
+    pub symptoms: Vec<Symptom>,
     pub notes: Vec<(u64, String)>,
     pub baseline: Baseline,
     pub numbers: Numbers,

@@ -104,7 +104,7 @@ impl Image {
         &self.manifest.id
     }
 
-    /// The raw disk: GPT, EFI system partition, root. Read-only; instances write to overlays.
+    /// The raw disk: GPT, EFI system partition, root. Read-only; instances write to layers over it.
     pub fn disk(&self) -> PathBuf {
         self.dir.join("disk.raw")
     }

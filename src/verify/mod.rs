@@ -7,8 +7,11 @@
 pub mod checker;
 pub mod expect;
 pub mod probes;
+pub mod question;
+pub mod symptoms;
 pub mod workload;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 pub use checker::Budget;
@@ -21,8 +24,12 @@ use crate::guest::{Dialer, Session};
 pub struct Target {
     pub node: String,
     pub role: String,
+    /// On the fleet's network.
+    pub address: Ipv4Addr,
     pub dialer: Arc<dyn Dialer>,
     pub session: Arc<dyn Session>,
+    /// Opens a further session: commands on one session run one after another.
+    pub further: Arc<dyn Fn() -> Arc<dyn Session> + Send + Sync>,
 }
 
 /// Microseconds since the run started; never jumps.

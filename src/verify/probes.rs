@@ -249,8 +249,10 @@ mod tests {
             .map(|(index, node)| Target {
                 node: format!("etcd-{}", index + 1),
                 role: "etcd".to_owned(),
+                address: [10, 77, 0, 11].into(),
                 dialer: Arc::new(node.clone()),
-                session: Arc::new(node),
+                session: Arc::new(node.clone()),
+                further: Arc::new(move || Arc::new(node.clone())),
             })
             .collect()
     }

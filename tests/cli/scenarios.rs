@@ -158,3 +158,32 @@ fn expectations() {
     );
     insta::assert_snapshot!(all);
 }
+
+#[test]
+fn faults_of_the_network() {
+    let fault = |text: &'static str| ("instance.kill: { target: { one: web } }", text);
+    let all = variations(
+        GOOD,
+        &[
+            fault("network.delay: { target: { one: web }, delay: 0s }"),
+            fault("network.delay: { target: { one: web }, delay: 1s, distribution: gauss }"),
+            fault("network.loss: { target: { one: web } }"),
+            fault("network.loss: { target: { one: web }, bursts: { enter: 1% } }"),
+            fault("network.duplicate: { target: { one: web }, share: 0% }"),
+            fault("network.reorder: { target: { one: web }, share: 5%, delay: 0s }"),
+            fault("network.rate: { target: { one: web }, rate: 10 }"),
+            fault("network.rate: { target: { one: web }, rate: 1Mbit/s, queue: 10 }"),
+            fault("network.flap: { target: { one: web }, down: 1s, up: 0s }"),
+            fault("network.dns: { target: { one: web }, answer: never }"),
+            fault("network.dns: { target: { one: web }, answer: { address: here } }"),
+            fault("network.dns: { target: { one: web }, answer: timeout, names: [\"a..b\"] }"),
+            fault("network.port_block: { target: { one: web }, port: 0 }"),
+            fault("network.port_block: { target: { one: web }, port: 80, protocol: sctp }"),
+            fault("network.reset: { target: { one: web }, peers: [web-9] }"),
+            fault("network.reset: { target: { one: web }, direction: sideways }"),
+            fault("network.corrupt: { target: { all: web }, share: 1%, peers: [web-1], with_client: true }"),
+        ],
+        said,
+    );
+    insta::assert_snapshot!(all);
+}

@@ -9,6 +9,7 @@ mod fault;
 mod leader;
 mod logs;
 mod phases;
+mod symptoms;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::journal::event::{RunStarted, ScheduledFault};
 use crate::journal::{Event, Journal, Phase, Verdict};
 use crate::seed::Seed;
 use crate::verify::Budget;
+use crate::verify::symptoms::NO_TROUBLE;
 use phases::{Finding, Stage, Stop};
 
 /// The expectation that every run has: when every fault is undone, every instance is ready and steady
@@ -138,7 +140,7 @@ fn header(scenario: &Scenario, provider: &dyn Provider, options: &Options) -> Ru
         seed: options.seed.0,
         provider: provider.name().to_owned(),
         images,
-        expectations: titles.chain([COMES_BACK.to_owned()]).collect(),
+        expectations: titles.chain([COMES_BACK.to_owned(), NO_TROUBLE.to_owned()]).collect(),
     }
 }
 

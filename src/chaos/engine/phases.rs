@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::fault::{Life, Outcome};
-use super::{COMES_BACK, Options};
+use super::{COMES_BACK, Options, symptoms};
 use crate::chaos::faults::{BootIds, FaultSpec};
 use crate::chaos::scenario::Scenario;
 use crate::fleet::timing::timings;
@@ -20,7 +20,9 @@ use crate::journal::{Event, Journal, Phase, Verdict};
 use crate::seed::Seed;
 use crate::units::Span;
 use crate::verify::probes::{holds, run_probes};
-use crate::verify::workload::{Sink, Used, final_reads, run_workload};
+use crate::verify::question::{Record, ask_after, ask_before};
+use crate::verify::symptoms as trouble;
+use crate::verify::workload::{Sink, Used, close, prepare, run_workload};
 use crate::verify::{Budget, Clock, Target, judge};
 
 /// Pause between two looks at a steady state that does not hold.
@@ -76,11 +78,16 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn new(scenario: Scenario, fleet: Arc<dyn Fleet>, options: &Options) -> Self {
         let nodes = &options.plan.nodes;
-        let targets = nodes.iter().map(|node| Target {
-            node: node.name.clone(),
-            role: node.role.clone(),
-            dialer: fleet.dialer(&node.name),
-            session: fleet.session(&node.name),
+        let targets = nodes.iter().map(|node| {
+            let (of, name) = (Arc::clone(&fleet), node.name.clone());
+            Target {
+                node: node.name.clone(),
+                role: node.role.clone(),
+                address: node.address,
+                dialer: fleet.dialer(&node.name),
+                session: fleet.session(&node.name),
+                further: Arc::new(move || of.session(&name)),
+            }
         });
         Stage {
             targets: targets.collect(),
@@ -138,6 +145,11 @@ impl Stage {
         Arc::new(move |op| journal.record(Event::Op(op)))
     }
 
+    fn record(&self) -> Record {
+        let journal = Arc::clone(&self.journal);
+        Arc::new(move |event| journal.record(event))
+    }
+
     /// Runs `work` unless the run is cancelled first.
     async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Stop> {
         self.cancel.run_until_cancelled(work).await.ok_or(Stop::Interrupted)
@@ -163,6 +175,11 @@ pub(super) async fn all(
     schedule: &[ScheduledFault],
     budget: Budget,
 ) -> Result<Finding, Stop> {
+    let watch = CancellationToken::new();
+    // However this ends, nobody goes on watching.
+    let _over = watch.clone().drop_guard();
+    let (watcher, until) = (Arc::clone(stage), watch.clone());
+    let watching = tokio::spawn(async move { symptoms::watch(&watcher, until).await });
     stage.unless_cancelled(boot(stage)).await??;
     stage.phase(Phase::Baseline);
     let baseline = stage.unless_cancelled(stage.steady_within(stage.scenario.spec.settle.0)).await?;
@@ -173,27 +190,35 @@ pub(super) async fn all(
         stage.unless_cancelled(stage.save()).await?;
     }
 
+    let until = Instant::now() + stage.scenario.spec.settle.0;
+    for workload in &stage.scenario.workloads {
+        let ready = stage.unless_cancelled(prepare(workload, &stage.targets, until)).await?;
+        stage.journal.record(ready.map_err(|reason| Stop::Broken(one_line(&reason)))?);
+    }
+    let expectations = stage.scenario.expectations();
+    stage.unless_cancelled(ask_before(&expectations, &stage.targets, stage.record())).await?;
     stage.unless_cancelled(stage.boot_ids.read_all(&stage.fleet)).await?;
 
     let mut finding = Finding { has_workload: !stage.scenario.workloads.is_empty(), ..Default::default() };
     let lives = lives(stage, provider, schedule, &mut finding)?;
     stage.phase(Phase::Chaos);
-    let watch = CancellationToken::new();
     let probing = tokio::spawn(probe(Arc::clone(stage), watch.clone()));
     let (used, outcomes) = chaos(stage, lives).await;
     stage.phase(Phase::Recovery);
     let back = recover(stage, &used, outcomes, &mut finding).await;
     watch.cancel();
-    // A probe that crashed has left its last words on standard error; the record is whole up to there.
-    let _ = probing.await;
+    // Who crashed has left its last words on standard error; the record is whole up to there.
+    let _ = (probing.await, watching.await);
     let back = back?;
+    let unasked = stage.unless_cancelled(symptoms::ask(stage)).await?;
 
     stage.phase(Phase::Check);
     let (expectations, entries) = (stage.scenario.expectations(), stage.journal.entries());
+    let calm = trouble::judge(&stage.scenario.exceptions(), &unasked, &entries);
     let judging = tokio::task::spawn_blocking(move || judge(&expectations, &entries, budget));
     let judged = stage.unless_cancelled(judging).await?;
     let judged = judged.map_err(|error| Stop::Broken(format!("the checkers crashed: {error}")))?;
-    for judged in judged.into_iter().chain([back]) {
+    for judged in judged.into_iter().chain([back, calm]) {
         stage.journal.record(Event::Judged(judged.clone()));
         finding.judged.push(judged);
     }
@@ -257,9 +282,7 @@ fn lives(
 }
 
 async fn probe(stage: Arc<Stage>, stop: CancellationToken) {
-    let journal = Arc::clone(&stage.journal);
-    let record = Arc::new(move |event| journal.record(event));
-    run_probes(&stage.scenario.steady(), &stage.targets, record, stop).await;
+    run_probes(&stage.scenario.steady(), &stage.targets, stage.record(), stop).await;
 }
 
 /// Workload and timeline, for as long as the scenario says or until cancelled. What the workloads used,
@@ -311,16 +334,11 @@ async fn recover(
     let steady = stage.unless_cancelled(stage.steady_within(limit.0)).await?;
     let deadline = Instant::now() + limit.0;
     for (workload, used) in stage.scenario.workloads.iter().zip(used) {
-        let reads = final_reads(workload, &stage.targets, used, stage.clock(), stage.sink(), deadline);
-        if let Err(keys) = stage.unless_cancelled(reads).await? {
-            missing.push(format!(
-                "{} of {} keys of {} could not be read",
-                keys.len(),
-                used.keys.len(),
-                workload.name()
-            ));
-        }
+        let looks = close(workload, &stage.targets, used, stage.clock(), stage.sink(), deadline);
+        missing.extend(stage.unless_cancelled(looks).await?.err());
     }
+    let expectations = stage.scenario.expectations();
+    stage.unless_cancelled(ask_after(&expectations, &stage.targets, stage.record())).await?;
     let mut measured = BTreeMap::new();
     match steady {
         Ok(took) => {

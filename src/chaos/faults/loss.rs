@@ -5,61 +5,70 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::{Rules, touching};
-use super::partition::dropped;
-use super::{About, Documented, Ec2, Fault, FaultKind, Scene, Takes};
-use crate::chaos::target::{Roster, Target};
-use crate::fleet::Capability;
-use crate::network::Impairment;
+use super::links::{LinkFault, Proof, about, dropped, link_fault, some};
+use super::{About, Documented};
+use crate::network::{self, Impairment};
 use crate::units::Share;
 
+/// Loss that comes in bursts, as of a bad cable or a busy radio (Gilbert-Elliott): with each frame a link
+/// may turn bad, or good again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Loss {
-    pub target: Target,
-    /// Chance of each frame to be lost, in each direction.
+pub struct Bursts {
+    /// Chance of a good link to turn bad.
+    pub enter: Share,
+    /// Chance of a bad link to turn good: at 10%, a burst is ten frames long in the mean.
+    pub leave: Share,
+    /// Chance of a frame to be lost while the link is bad.
+    #[serde(default = "all")]
     pub loss: Share,
-    /// Whether the links between the targets and the clients are hit too.
-    #[serde(default)]
-    pub with_client: bool,
 }
+
+fn all() -> Share {
+    Share(1.0)
+}
+
+link_fault!(Loss {
+    /// Chance of each frame to be lost, in each direction, outside of bursts.
+    #[serde(default)]
+    loss: Share,
+    /// Bursts in which more is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bursts: Option<Bursts>,
+});
 
 impl Documented for Loss {
-    const ABOUT: About = About {
-        details: "A bad cable or an overloaded link: each frame has the same chance to be lost. TCP sends \
-                  again and gets slow.",
-        example: "network.loss: { target: { one: web }, loss: 20% }",
-        local: "The fleet's switch drops frames of the links in question, by lot from the run's seed.",
-        ec2: Ec2::Not("there is no switch of ours between its instances"),
-        proof: "The switch has dropped frames because of it.",
-        undo: "The rules are removed from the switch, which confirms that it has none. They are a lease \
-                  that ends with its owner.",
-    };
+    const ABOUT: About = about(
+        "A bad cable or an overloaded link. Without `bursts` each frame has the same chance to be lost; \
+         with them, a link turns bad for a while and good again, which hurts TCP far more at the same \
+         share of losses.",
+        "network.loss: { target: { one: web }, bursts: { enter: 1%, leave: 10% } }",
+        "The fleet's switch drops frames of the links in question, by lot from the run's seed.",
+        "The switch has dropped frames because of it.",
+    );
 }
 
-impl FaultKind for Loss {
-    fn target(&self) -> &Target {
-        &self.target
+impl LinkFault for Loss {
+    fn impairment(&self) -> Impairment {
+        let bursts = self.bursts.as_ref().map(|bursts| network::Bursts {
+            enter: bursts.enter.0,
+            leave: bursts.leave.0,
+            loss: bursts.loss.0,
+        });
+        Impairment { loss: self.loss.0, bursts, ..Default::default() }
     }
 
-    fn needs(&self) -> Capability {
-        Capability::Links
+    fn proof(&self) -> Proof {
+        dropped
     }
 
-    fn takes(&self) -> Takes {
-        Takes::Nothing
-    }
-
-    fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {
-        if self.loss.0 <= 0.0 {
-            return Err("a loss of 0% changes nothing".to_owned());
+    fn sensible(&self) -> Result<(), String> {
+        match &self.bursts {
+            None => some(self.loss, "a loss"),
+            Some(bursts) => {
+                some(bursts.enter, "an `enter`")?;
+                some(bursts.loss, "a `loss` in bursts")
+            }
         }
-        super::partition::some_link(&touching(targets, &roster.owned_names(), self.with_client))
-    }
-
-    fn arm(&self, scene: Scene) -> Box<dyn Fault> {
-        let links = touching(&scene.targets, &scene.all_names(), self.with_client);
-        let impairment = Impairment { loss: self.loss.0, ..Default::default() };
-        Rules::new(scene, links, impairment, dropped)
     }
 }

@@ -15,15 +15,28 @@ use crate::fleet::{Capability, Fleet, FleetError, NodePlan};
 use crate::seed::Seed;
 
 mod about;
+mod corrupt;
 mod delay;
+mod dns;
+mod duplicate;
+mod flap;
 mod freeze;
 mod instance;
+mod jitter;
 mod kill;
 mod links;
 mod loss;
 mod partition;
+mod phoenix;
+mod port_block;
+mod rate;
 mod reboot;
+mod reorder;
+mod replace;
+mod reset;
+mod rules;
 mod stop;
+mod zone_outage;
 
 pub use about::{About, Documented, Ec2, Entry};
 pub use instance::BootIds;
@@ -184,12 +197,36 @@ catalogue! {
     "instance.freeze" => freeze::Freeze,
     /// Reset without shutting down. Ends by itself: no `for`.
     "instance.reboot" => reboot::Reboot,
+    /// The machine and its own disk are gone for good; at the end another one is made from the image.
+    "instance.replace" => replace::Replace,
+    /// All machines of a zone vanish at once and boot again from their own disks at the end.
+    "instance.zone_outage" => zone_outage::ZoneOutage,
+    /// The whole fleet is destroyed but for its volumes, and made anew from its images at the end.
+    "whole.phoenix" => phoenix::Phoenix,
     /// Nothing passes between groups of instances.
     "network.partition" => partition::Partition,
     /// Frames to and from the targets arrive late.
     "network.delay" => delay::Delay,
+    /// Each frame to and from the targets is late by another time.
+    "network.jitter" => jitter::Jitter,
     /// Some frames to and from the targets never arrive.
     "network.loss" => loss::Loss,
+    /// Some frames to and from the targets arrive twice.
+    "network.duplicate" => duplicate::Duplicate,
+    /// Some frames to and from the targets overtake others.
+    "network.reorder" => reorder::Reorder,
+    /// In some frames to and from the targets a bit is flipped.
+    "network.corrupt" => corrupt::Corrupt,
+    /// The links to and from the targets are slow.
+    "network.rate" => rate::Rate,
+    /// The links to and from the targets go down and up, again and again.
+    "network.flap" => flap::Flap,
+    /// The targets get wrong answers, or none, when they ask for the addresses of names.
+    "network.dns" => dns::Dns,
+    /// What is for one port does not arrive.
+    "network.port_block" => port_block::PortBlock,
+    /// TCP connections to and from the targets break off.
+    "network.reset" => reset::Reset,
 }
 
 impl FaultSpec {

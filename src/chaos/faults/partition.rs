@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::{Link, Rules, between, touching};
-use super::{About, Documented, Ec2, Fault, FaultKind, Scene, Takes};
+use super::links::{Aim, Link, LinkFault, Proof, about, between, dropped, touching};
+use super::{About, Documented};
 use crate::chaos::target::{Roster, Target};
-use crate::fleet::Capability;
-use crate::network::{Impairment, RuleCounters};
+use crate::network::Impairment;
 
 /// Which links are cut. The order of the targets, drawn by the seed, decides who is on which side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,7 +40,11 @@ pub struct Partition {
     pub with_client: bool,
 }
 
-impl Partition {
+impl Aim for Partition {
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
     fn links(&self, targets: &[String], nodes: &[String]) -> BTreeSet<Link> {
         let outsiders: Vec<String> = nodes.iter().filter(|node| !targets.contains(node)).cloned().collect();
         match self.shape {
@@ -72,55 +75,10 @@ impl Partition {
             }
         }
     }
-}
 
-/// Refuses a fault of the network that would hit no link.
-pub(super) fn some_link(links: &BTreeSet<Link>) -> Result<(), String> {
-    match links.is_empty() {
-        false => Ok(()),
-        true => {
-            Err("there is no link that it could hit; `with_client: true` adds those to the clients".into())
-        }
-    }
-}
-
-/// The proof that frames were dropped.
-pub(super) fn dropped(counters: &RuleCounters) -> Option<String> {
-    (counters.dropped > 0).then(|| format!("the switch dropped {} frames", counters.dropped))
-}
-
-impl Documented for Partition {
-    const ABOUT: About = About {
-        details: "Frames between them are dropped without a word, as by a dead switch or a \
-                  wrong firewall rule. Everything else still talks, the management path included.",
-        example: "network.partition: { target: { one: web }, shape: isolate }",
-        local: "The fleet's switch drops the frames of the links in question.",
-        ec2: Ec2::Not("there is no switch of ours between its instances"),
-        proof: "The switch has dropped frames because of it. Where the service is silent, frames are \
-                  sent on purpose.",
-        undo: "The rules are removed from the switch, which confirms that it has none. They are a lease \
-                  that ends with its owner.",
-    };
-}
-
-impl FaultKind for Partition {
-    fn target(&self) -> &Target {
-        &self.target
-    }
-
-    fn needs(&self) -> Capability {
-        Capability::Links
-    }
-
-    fn takes(&self) -> Takes {
-        Takes::Nothing
-    }
-
-    fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {
+    fn check(&self, targets: &[String], _: &Roster) -> Result<(), String> {
         let (needed, name) = match self.shape {
-            Shape::Isolate | Shape::OneWay => {
-                return some_link(&self.links(targets, &roster.owned_names()));
-            }
+            Shape::Isolate | Shape::OneWay => return Ok(()),
             Shape::Halves => (2, "halves"),
             Shape::Bridge => (3, "bridge"),
             Shape::MajorityRing => (4, "majority_ring"),
@@ -136,10 +94,30 @@ impl FaultKind for Partition {
         }
         Ok(())
     }
+}
 
-    fn arm(&self, scene: Scene) -> Box<dyn Fault> {
-        let links = self.links(&scene.targets, &scene.all_names());
-        Rules::new(scene, links, Impairment { cut: true, ..Default::default() }, dropped)
+impl Documented for Partition {
+    const ABOUT: About = about(
+        "Frames between them are dropped without a word, as by a dead switch or a wrong firewall rule. \
+         Everything else still talks, the management path included.",
+        "network.partition: { target: { one: web }, shape: isolate }",
+        "The fleet's switch drops the frames of the links in question.",
+        "The switch has dropped frames because of it. Where the service is silent, frames are sent on \
+         purpose.",
+    );
+}
+
+impl LinkFault for Partition {
+    fn impairment(&self) -> Impairment {
+        Impairment { cut: true, ..Default::default() }
+    }
+
+    fn proof(&self) -> Proof {
+        dropped
+    }
+
+    fn sensible(&self) -> Result<(), String> {
+        Ok(())
     }
 }
 

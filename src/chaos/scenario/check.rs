@@ -15,6 +15,7 @@ use crate::recipe::InstanceDefaults;
 use crate::store::{Image, ImageId, Manifest};
 use crate::units::Span;
 use crate::verify::Expectation;
+use crate::verify::expect::{Complaint, Known};
 use crate::verify::workload::Workload;
 
 /// A run of a day finds no more than one of an hour, and journals are kept in memory.
@@ -38,7 +39,8 @@ pub(super) fn all(path: &Path, text: &str, spec: &ScenarioSpec) -> Result<(Roste
     checker.steady(&roster)?;
     let workloads = checker.workload(&roster)?;
     checker.timeline(&roster)?;
-    checker.expect(&workloads)?;
+    checker.expect(&workloads, &roster)?;
+    checker.allow()?;
     Ok((roster, workloads))
 }
 
@@ -226,6 +228,7 @@ impl Checker<'_> {
                         .help(expected(&zones))),
                 }
             }
+            Target::Everyone => Ok(()),
             Target::Leader(role) if self.spec.leader.is_none() => Err(self
                 .bad(role.at, "the scenario does not say how to find a leader")
                 .help("add `leader:` with a probe that passes on the leader alone")),
@@ -237,7 +240,21 @@ impl Checker<'_> {
         }
     }
 
-    fn expect(&self, workloads: &[Workload]) -> Result<(), BadFile> {
+    fn allow(&self) -> Result<(), BadFile> {
+        for exception in &self.spec.allow {
+            // Shorter texts are in nearly every line.
+            if exception.pattern.trim().chars().count() < 5 {
+                let message = format!("`{}` would allow too much", exception.pattern);
+                return Err(self.bad(exception.at, message).help("a `pattern` has at least 5 characters"));
+            }
+            if exception.reason.trim().is_empty() {
+                return Err(self.bad(exception.at, "an exception needs a `reason`"));
+            }
+        }
+        Ok(())
+    }
+
+    fn expect(&self, workloads: &[Workload], roster: &Roster) -> Result<(), BadFile> {
         if self.spec.expect.is_empty() {
             return Err(BadFile::at_field(self.path, self.text, "expect", "`expect` is empty")
                 .help("a scenario needs at least one expectation"));
@@ -247,68 +264,30 @@ impl Checker<'_> {
             if !titles.insert(expectation.title()) {
                 return Err(self.bad(expectation.at, format!("`{}` is expected twice", expectation.title())));
             }
-            self.expectation(expectation, workloads)?;
+            self.expectation(expectation, workloads, roster)?;
         }
         Ok(())
     }
 
-    fn expectation(&self, expectation: &Located<Expectation>, workloads: &[Workload]) -> Result<(), BadFile> {
-        let needs_workload = |what: &str| match self.spec.workload.is_empty() {
-            false => Ok(()),
-            true => Err(self
-                .bad(
-                    expectation.at,
-                    format!("{what} is judged from the operations of a workload, and there is none"),
-                )
-                .help("add `workload:`")),
-        };
-        match &expectation.value {
-            Expectation::NoAcknowledgedWriteLost | Expectation::Linearizable => {
-                needs_workload(&format!("`{}`", expectation.title()))
-            }
-            Expectation::RecoversWithin(_) => match self.spec.timeline.is_empty() {
-                false => Ok(()),
-                true => {
-                    Err(self.bad(expectation.at, "there is no fault to recover from: `timeline` is empty"))
-                }
-            },
-            Expectation::Availability(wanted) => {
-                let limits = [wanted.longest_outage, wanted.p50, wanted.p95, wanted.p99];
-                if wanted.at_least.is_none() && limits.iter().all(Option::is_none) {
-                    return Err(self
-                        .bad(expectation.at, "`availability` sets no limit")
-                        .help("give at least one of `at_least`, `longest_outage`, `p50`, `p95`, `p99`"));
-                }
-                if let Some(name) = &wanted.probe {
-                    let known: BTreeSet<&str> = self.spec.steady.iter().map(|p| p.name.as_str()).collect();
-                    return self.known(expectation.at, "steady probe", name, &known);
-                }
-                needs_workload("`availability` without `probe`")?;
-                match &wanted.workload {
-                    None => Ok(()),
-                    Some(name) => {
-                        let known = workloads.iter().map(Workload::name).collect();
-                        self.known(expectation.at, "workload", name, &known)
-                    }
-                }
-            }
-        }
-    }
-
-    fn known(
+    fn expectation(
         &self,
-        at: Option<Position>,
-        what: &str,
-        name: &str,
-        known: &BTreeSet<&str>,
+        expectation: &Located<Expectation>,
+        workloads: &[Workload],
+        roster: &Roster,
     ) -> Result<(), BadFile> {
-        match known.contains(name) {
-            true => Ok(()),
-            false => Err(self
-                .bad(at, format!("there is no {what} `{name}`"))
-                .suggest(name, known.iter().copied())
-                .help(expected(known))),
-        }
+        let known = Known {
+            workloads: workloads.iter().map(|workload| (workload.name(), workload.kind())).collect(),
+            probes: self.spec.steady.iter().map(|probe| probe.name.as_str()).collect(),
+            roles: roster.roles(),
+            has_faults: !self.spec.timeline.is_empty(),
+        };
+        expectation.check(&known).map_err(|Complaint { message, instead, help }| {
+            let mut bad = self.bad(expectation.at, message);
+            if let Some((found, known)) = instead {
+                bad = bad.suggest(&found, known.iter().map(String::as_str));
+            }
+            help.into_iter().fold(bad, BadFile::help)
+        })
     }
 }
 

@@ -21,6 +21,7 @@ use crate::seed::Seed;
 use crate::units::Span;
 use crate::verify::Expectation;
 use crate::verify::probes::SteadyProbe;
+use crate::verify::symptoms::Exception;
 use crate::verify::workload::{Workload, WorkloadSpec};
 
 /// A scenario as it is written.
@@ -56,6 +57,9 @@ pub struct ScenarioSpec {
     pub recovery: Span,
     /// What must hold, besides that the fleet comes back.
     pub expect: Vec<Located<Expectation>>,
+    /// Trouble on consoles and in logs that is known and does not fail the run, each until a certain day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Located<Exception>>,
 }
 
 fn one_minute() -> Span {
@@ -116,6 +120,10 @@ impl Scenario {
 
     pub fn expectations(&self) -> Vec<Expectation> {
         self.spec.expect.iter().map(|expectation| expectation.value.clone()).collect()
+    }
+
+    pub fn exceptions(&self) -> Vec<Exception> {
+        self.spec.allow.iter().map(|exception| exception.value.clone()).collect()
     }
 }
 

@@ -79,6 +79,12 @@ const MISTAKES: &[(&str, &str)] = &[
     ("kind: register", "kind: register\n    mix: { read: 1 }"),
     ("kind: register", "name: a/b\n    kind: register"),
     ("{{ value }}", "{{ valeu }}"),
+    ("seed: 7", "allow: [{ pattern: rcu, until: 2026-12-31, reason: known }]"),
+    ("seed: 7", "allow: [{ pattern: rcu_preempt, until: 2026-12-32, reason: known }]"),
+    ("seed: 7", "allow: [{ pattern: rcu_preempt, until: 2026-12-31T00:00, reason: known }]"),
+    ("seed: 7", "allow: [{ pattern: rcu_preempt, until: 2026-12-31, reason: '' }]"),
+    ("seed: 7", "allow: [{ pattern: rcu_preempt, reason: known }]"),
+    ("seed: 7", "allow: [{ pattern: rcu_preempt, untl: 2026-12-31, reason: known }]"),
 ];
 
 #[test]

@@ -4,7 +4,7 @@
 //! fleet.json       what the supervisor is to do        supervisor.log   what it has to say
 //! control.sock     where it listens                    key              the key that opens every node
 //! ssh_config       for the `ssh` command               known_hosts
-//! nodes/NAME/      disk.qcow2  console.log  qemu.log  host_key  credentials  switch.sock  fleet.sock
+//! nodes/NAME/      root.0  console.log  qemu.log  host_key  credentials  switch.sock  fleet.sock
 //! ```
 //!
 //! The supervisor and the VMs run in this folder and name sockets relative to it: the path of a Unix socket
@@ -213,13 +213,14 @@ impl NodeFolder {
         &self.root
     }
 
-    pub(crate) fn disk(&self) -> PathBuf {
-        self.root.join("disk.qcow2")
+    /// A layer of the node's own on its root disk; the first is number 0.
+    pub(crate) fn layer(&self, number: usize) -> PathBuf {
+        self.root.join(format!("root.{number}"))
     }
 
-    /// What the node's disk is a layer over, in a fleet from a snapshot.
-    pub(crate) fn saved_disk(&self) -> PathBuf {
-        self.root.join("saved.qcow2")
+    /// The layer that the node's own stand on, in a fleet from a snapshot.
+    pub(crate) fn saved_layer(&self) -> PathBuf {
+        self.root.join("saved.root")
     }
 
     pub(crate) fn saved_ram(&self) -> PathBuf {

@@ -16,6 +16,17 @@ const VIRTIO_ROOT: &str = " ovenproof.root=/dev/vda2";
 /// The slots of volumes, after everything that each machine has.
 const FIRST_VOLUME_SLOT: usize = 6;
 
+/// The numbers of the sockets that QEMU inherits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sockets {
+    /// On which it is to be controlled.
+    pub qmp: i32,
+    /// Behind the second serial port.
+    pub wake: i32,
+    /// Behind the root disk.
+    pub root: i32,
+}
+
 /// What varies between the machines of one fleet.
 pub(crate) struct Machine<'a> {
     pub fleet: &'a str,
@@ -36,9 +47,9 @@ impl Machine<'_> {
         [0x52, 0x54, a, b, c, d]
     }
 
-    /// The arguments of QEMU. `qmp` is the number of the inherited socket on which it is to be controlled,
-    /// `wake` of that behind the second serial port.
-    pub(crate) fn arguments(&self, qmp: i32, wake: i32) -> Vec<String> {
+    /// The arguments of QEMU.
+    pub(crate) fn arguments(&self, sockets: Sockets) -> Vec<String> {
+        let Sockets { qmp, wake, root } = sockets;
         let Machine { node, boot, .. } = self;
         let files = NodeFolder::new(&node.name);
         let mac = Self::mac(node).map(|byte| format!("{byte:02x}")).join(":");
@@ -81,21 +92,17 @@ impl Machine<'_> {
         option("smbios", format!("type=11,path={}", escaped(&files.authorized_key())));
         option("smbios", format!("type=11,path={}", escaped(&files.tmpfiles())));
 
-        option(
-            "drive",
-            format!(
-                "if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file={}",
-                escaped(&files.disk())
-            ),
-        );
-        option(
-            "device",
-            match boot.initrd {
-                Some(_) => "virtio-blk-pci,drive=root,addr=0x4".to_owned(),
-                // The kernel's own drivers are enough for this one, but QEMU cannot save its state.
-                None => "nvme,drive=root,serial=root,addr=0x4".to_owned(),
-            },
-        );
+        let disk = format!("driver=nbd,node-name=root,server.type=fd,server.str={root},discard=unmap");
+        option("blockdev", disk);
+        let device = match boot.initrd {
+            Some(_) => "virtio-blk-pci",
+            // The kernel's own drivers are enough for this one, but QEMU cannot save its state.
+            None => "nvme,serial=root",
+        };
+        // The guest itself sees what goes wrong: it is the one that is tested.
+        let errors = "rerror=report,werror=report";
+        let errors = boot.initrd.as_ref().map_or(String::new(), |_| format!(",{errors}"));
+        option("device", format!("{device},drive=root,addr=0x4{errors}"));
 
         for (index, volume) in node.volumes.iter().enumerate() {
             let (name, slot) = (&volume.name, FIRST_VOLUME_SLOT + index);
@@ -199,7 +206,8 @@ mod tests {
             restored: false,
             volumes: &Volumes::of(&Home::at("/h"), "shop", Lifetime::UntilDown, Path::new("/f")),
         };
-        let text = machine.arguments(9, 10).join(" ").replace(" -", "\n-");
+        let sockets = Sockets { qmp: 9, wake: 10, root: 11 };
+        let text = machine.arguments(sockets).join(" ").replace(" -", "\n-");
         insta::assert_snapshot!(text, @"
         -name ovenproof-shop-etcd-1
         -machine q35,usb=off,vmport=off,smbios-entry-point-type=64,memory-backend=ram
@@ -218,8 +226,8 @@ mod tests {
         -append root=PARTUUID=1 rw ovenproof.root=/dev/vda2 ovenproof.volume=data:/var/lib/etcd console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
         -smbios type=11,path=nodes/etcd-1/authorized_key.credential
         -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
-        -drive if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file=nodes/etcd-1/disk.qcow2
-        -device virtio-blk-pci,drive=root,addr=0x4
+        -blockdev driver=nbd,node-name=root,server.type=fd,server.str=11,discard=unmap
+        -device virtio-blk-pci,drive=root,addr=0x4,rerror=report,werror=report
         -drive if=none,id=volume-data,format=raw,cache=writeback,discard=unmap,file=/h/volumes/shop/etcd-1.data/disk.raw
         -device virtio-blk-pci,drive=volume-data,serial=data,addr=0x6
         -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22

@@ -9,6 +9,7 @@
 //! | `credentials`, `machine`, [`accel`] | the command line of a VM and what it is given at boot |
 //! | `snapshot` | a fleet saved at one instant, and what it is restored from |
 //! | `vm`, `qmp`, `wake`, `console` | one VM: its process, its control connections, its console log |
+//! | `disks` | what a node's disks stand on, and the conversations in which its machine uses them |
 //! | [`gc`] | the room that snapshots and lost folders take |
 //! | [`volumes`] | data disks that outlive instances and fleets |
 //! | [`supervisor`], `service` | the process that owns them, and what it answers |
@@ -44,6 +45,7 @@ pub mod accel;
 mod console;
 mod control;
 mod credentials;
+mod disks;
 pub(crate) mod folder;
 pub mod gc;
 mod handle;

@@ -1,7 +1,7 @@
 //! A fleet saved at one instant: the memory, devices and disks of every VM, with their identities.
 //!
 //! A snapshot fits exactly one plan on exactly one hypervisor: its key is a hash of both. Restored memory
-//! is mapped copy-on-write from the saved file, and disks are overlays on the saved ones, so that any
+//! is mapped copy-on-write from the saved file, and disks are layers on the saved ones, so that any
 //! number of fleets can run from one snapshot at once and each pays only for what it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +17,12 @@ use super::accel::Accelerator;
 use super::folder::NodeFolder;
 use super::vm::HYPERVISOR;
 use super::wake::WakeBy;
+use crate::disk::Layer;
 use crate::fleet::plan::FleetPlan;
 use crate::store::{ImageId, Store};
 
 /// Changes whenever the machine that `machine.rs` describes does, or what a snapshot consists of.
-const FORMAT: &str = "ovenproof fleet snapshot v3";
+const FORMAT: &str = "ovenproof fleet snapshot v4";
 const RECORD: &str = "snapshot.json";
 /// Files up to this are compared byte by byte before they are used; reading all of the memory would take
 /// longer than restoring it.
@@ -71,13 +72,13 @@ pub(crate) struct Snapshot {
 pub(crate) struct SavedNode {
     pub ram: PathBuf,
     pub state: PathBuf,
-    pub disk: PathBuf,
+    pub layer: PathBuf,
 }
 
 impl SavedNode {
     pub(crate) fn of(dir: &Path, node: &str) -> Self {
         let file = |what: &str| dir.join(format!("{node}.{what}"));
-        SavedNode { ram: file("ram"), state: file("state"), disk: file("qcow2") }
+        SavedNode { ram: file("ram"), state: file("state"), layer: file("root") }
     }
 
     /// The volume `name` (`NODE.NAME`).
@@ -191,7 +192,7 @@ impl Snapshot {
         let (from, to) = (SavedNode::of(&self.dir, node), NodeFolder::new(node));
         fs::hard_link(from.ram, root.join(to.saved_ram()))?;
         fs::hard_link(from.state, root.join(to.saved_state()))?;
-        fs::hard_link(from.disk, root.join(to.saved_disk()))
+        link_layer(&from.layer, &root.join(to.saved_layer()))
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -205,6 +206,12 @@ impl Snapshot {
     pub(crate) fn host_key(&self, node: &str) -> io::Result<String> {
         fs::read_to_string(host_key(&self.dir, node))
     }
+}
+
+/// A frozen layer under another name.
+pub(crate) fn link_layer(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    fs::hard_link(Layer::map_path(from), Layer::map_path(to))
 }
 
 /// Where a snapshot keeps the key that opens every node.
@@ -297,7 +304,7 @@ mod tests {
         assert!(opened("k").unwrap_err().starts_with("etcd-1.ram: "));
         // What an older version wrote had other fields.
         fs::write(dir.path().join(RECORD), r#"{ "format": "ovenproof fleet snapshot v2" }"#).unwrap();
-        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v3`";
+        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v4`";
         assert_eq!(opened("k").unwrap_err(), older);
         fs::write(dir.path().join(RECORD), "{").unwrap();
         assert!(opened("k").unwrap_err().contains("snapshot.json"));

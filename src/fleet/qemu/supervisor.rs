@@ -151,7 +151,7 @@ async fn start(
     let switch = Switch::start(SwitchSpec { ports: ports.collect(), pcap: None })
         .map_err(|error| FleetError::Provider(format!("the switch: {error}")))?;
     for_each(vms, move |vm| async move {
-        vm.create_disk(restored.is_some()).await?;
+        vm.create_disk(restored.is_some())?;
         if restored.is_some() { vm.prepare().await } else { vm.start().await }
     })
     .await?;

@@ -20,8 +20,9 @@ use tokio::time::timeout;
 
 use super::accel::Accelerator;
 use super::console;
+use super::disks::Disks;
 use super::folder::{BootFiles, NodeFolder};
-use super::machine::Machine;
+use super::machine::{Machine, Sockets};
 use super::qmp::{Event, Qmp, QmpError};
 use super::snapshot::{self, SavedNode};
 use super::volumes::{self, Volumes};
@@ -53,6 +54,8 @@ pub(crate) struct Vm {
     accelerator: Accelerator,
     volumes: Volumes,
     files: NodeFolder,
+    /// There before the first start, and not between two machines of the node's name.
+    disks: Mutex<Option<Arc<Disks>>>,
     /// Boots and resets since the creation.
     boots: watch::Sender<u32>,
     making: Mutex<Making>,
@@ -109,6 +112,7 @@ impl Vm {
             boot,
             accelerator,
             volumes,
+            disks: Mutex::new(None),
             boots: watch::Sender::new(0),
             making: Mutex::new(Making { number: 1, destroyed: false }),
             running: Mutex::new(None),
@@ -116,22 +120,17 @@ impl Vm {
         }
     }
 
-    /// Makes the node's own disk: a layer over the image or over the saved disk, which stay as they are.
-    pub(crate) async fn create_disk(&self, restored: bool) -> Result<(), FleetError> {
-        let mut command = Command::new("qemu-img");
-        command.args(["create", "-q", "-f", "qcow2"]);
-        match restored {
-            // Relative to the new disk, beside which it lies.
-            true => command.args(["-F", "qcow2", "-b"]).args(self.files.saved_disk().file_name()),
-            false => command.args(["-F", "raw", "-b"]).arg(&self.boot.disk),
-        };
-        command.arg(self.files.disk()).arg(self.node.disk.0.to_string());
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.map_err(|error| self.failed(format!("qemu-img: {error}")))?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(self.failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-        }
+    /// Makes the node's own disk: a layer over the image or over the saved layer, which stay as they are.
+    pub(crate) fn create_disk(&self, restored: bool) -> Result<(), FleetError> {
+        let disks = Disks::create(&self.files, &self.boot.disk, self.node.disk.0, restored);
+        let disks = disks.map_err(|error| self.failed(format!("cannot make its disk: {error}")))?;
+        *self.disks.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(disks));
+        Ok(())
+    }
+
+    fn disks(&self) -> Result<Arc<Disks>, FleetError> {
+        let disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        disks.ok_or_else(|| self.failed("it has no disk".to_owned()))
     }
 
     /// Boots the machine from its disk.
@@ -211,7 +210,7 @@ impl Vm {
             }
         };
         timeout(PROMPT, done).await.unwrap_or_else(|_| Err(self.provider("was not saved in time")))?;
-        let (pid, disk) = (running.pid, self.files.disk());
+        let (pid, disks) = (running.pid, self.disks()?);
         let volumes = self.node.volumes.iter().map(|volume| {
             let name = volumes::full_name(&self.node.name, volume);
             (self.volumes.disk(&self.node.name, volume), SavedNode::volume(dir, &name))
@@ -219,7 +218,7 @@ impl Vm {
         let volumes: Vec<(PathBuf, PathBuf)> = volumes.collect();
         let copied = tokio::task::spawn_blocking(move || {
             std::fs::rename(&state, &saved.state)?;
-            std::fs::copy(&disk, &saved.disk)?;
+            disks.save(&saved)?;
             for (from, to) in volumes {
                 snapshot::copy_sparse(&File::open(from)?, &File::create_new(to)?)?;
             }
@@ -303,11 +302,9 @@ impl Vm {
 
     /// Removes what a machine that has ended was, but for its volumes.
     fn destroy_stopped(&self) -> Result<(), FleetError> {
-        match std::fs::remove_file(self.files.disk()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(self.provider(&format!("keeps its disk: {error}")));
-            }
-            _ => {}
+        let disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(disks) = disks {
+            disks.remove().map_err(|error| self.provider(&format!("keeps its disk: {error}")))?;
         }
         self.making.lock().unwrap_or_else(PoisonError::into_inner).destroyed = true;
         Ok(())
@@ -315,7 +312,7 @@ impl Vm {
 
     /// Another machine of the same name, from the image.
     async fn make_anew(&self) -> Result<(), FleetError> {
-        self.create_disk(false).await?;
+        self.create_disk(false)?;
         {
             let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
             *making = Making { number: making.number + 1, destroyed: false };
@@ -336,10 +333,17 @@ impl Vm {
             .map_err(|error| self.failed(format!("cannot write the console log: {error}")))?;
         let pair = || socket_pair().map_err(|error| self.failed(error.to_string()));
         let ((qmp, qmp_in_qemu), (wake, wake_in_qemu)) = (pair()?, pair()?);
+        let disks = self.disks()?.clone();
+        // Waits for the end of what the last machine had under way.
+        let plugged = tokio::task::spawn_blocking(move || disks.plug()).await;
+        let root_in_qemu = plugged
+            .map_err(io::Error::other)
+            .flatten()
+            .map_err(|error| self.failed(format!("its disk: {error}")))?;
         let child = self
-            .spawn([&qmp_in_qemu, &wake_in_qemu], restored)
+            .spawn([&qmp_in_qemu, &wake_in_qemu, &root_in_qemu], restored)
             .map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
-        drop((qmp_in_qemu, wake_in_qemu));
+        drop((qmp_in_qemu, wake_in_qemu, root_in_qemu));
         let pid = child.id().unwrap_or_default();
         let (kill, killed) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);
@@ -367,11 +371,11 @@ impl Vm {
         self.ask(running.qmp.execute("migrate-set-capabilities", arguments).await).map(drop)
     }
 
-    /// Starts the process, with its ends of the control connection and of the wake port.
-    fn spawn(&self, sockets: [&OwnedFd; 2], restored: bool) -> io::Result<Child> {
+    /// Starts the process, with its ends of the control connection, the wake port and the root disk.
+    fn spawn(&self, sockets: [&OwnedFd; 3], restored: bool) -> io::Result<Child> {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).mode(0o600).open(self.files.log())?;
-        let [qmp, wake] = sockets.map(AsRawFd::as_raw_fd);
+        let [qmp, wake, root] = sockets.map(AsRawFd::as_raw_fd);
         let identity = match self.making().number {
             1 => self.identity.clone(),
             number => format!("{} {number}", self.identity),
@@ -386,7 +390,7 @@ impl Vm {
             volumes: &self.volumes,
         };
         let mut command = Command::new(HYPERVISOR);
-        command.args(machine.arguments(qmp, wake));
+        command.args(machine.arguments(Sockets { qmp, wake, root }));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let supervisor = rustix::process::getpid();
         // SAFETY: only system calls are made between fork and exec; the descriptors are open until after
@@ -398,7 +402,7 @@ impl Vm {
                 if getppid() != Some(supervisor) {
                     return Err(io::Error::other("the supervisor has died"));
                 }
-                for socket in [qmp, wake] {
+                for socket in [qmp, wake, root] {
                     let socket = rustix::fd::BorrowedFd::borrow_raw(socket);
                     rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
                 }

@@ -33,7 +33,6 @@ const CLOCK_RATE: u32 = 5;
 const LINGER: Duration = Duration::from_secs(60);
 /// The stack forgets hardware addresses after a minute of its clock and then asks for one a second in all.
 const NEIGHBOUR_REFRESH: Duration = Duration::from_secs(5);
-const DNS_PORT: u16 = 53;
 
 /// A node as the client sees it.
 #[derive(Debug, Clone)]
@@ -83,7 +82,7 @@ impl Stack {
         let packets = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 256], vec![0; 64 << 10]);
         let mut resolver = udp::Socket::new(packets(), packets());
         // Fails only for port 0 and for a socket that is open already.
-        let _ = resolver.bind(DNS_PORT);
+        let _ = resolver.bind(dns::PORT);
         let dns = sockets.add(resolver);
         let mut names: HashMap<String, Ipv4Addr> =
             neighbours.iter().map(|node| (node.name.to_ascii_lowercase(), node.address)).collect();

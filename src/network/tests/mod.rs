@@ -2,6 +2,7 @@
 
 mod dialing;
 mod node;
+mod packets;
 mod rules;
 mod server;
 mod switching;

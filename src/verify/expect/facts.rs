@@ -1,10 +1,21 @@
 //! What a journal says, sorted by kind: operations, probes, faults and the time in which they count.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use crate::journal::{Entry, Event, OpOutcome, OpRecord, Phase};
+
+/// The kinds of workloads whose keys are registers.
+pub(super) const REGISTERS: &[&str] = &["register", "key_value"];
 
 /// The facts that expectations are judged by. Times are microseconds since the run started.
 pub(super) struct Facts<'a> {
     pub(super) ops: Vec<&'a OpRecord>,
+    /// Kind and plan by the workload's name.
+    workloads: BTreeMap<&'a str, (&'a str, &'a Value)>,
+    /// What instances said, with the time.
+    pub(super) said: Vec<(u64, Saying<'a>)>,
     /// Measurements of whole probes, over all their nodes.
     pub(super) probes: Vec<(&'a str, Attempt)>,
     /// In the order of their injection.
@@ -12,6 +23,17 @@ pub(super) struct Facts<'a> {
     faults_planned: bool,
     /// Start and end of the chaos phase; of everything, if the journal has no such phase.
     pub(super) chaos: (u64, u64),
+}
+
+/// What an instance said when it was asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Saying<'a> {
+    /// The title of the expectation.
+    pub(super) expectation: &'a str,
+    pub(super) node: &'a str,
+    pub(super) round: u32,
+    /// The error says why it gave no answer.
+    pub(super) answer: Result<&'a str, &'a str>,
 }
 
 /// A fault that was injected.
@@ -42,6 +64,8 @@ impl<'a> Facts<'a> {
         let end = entries.iter().map(|entry| entry.at_us).max().unwrap_or_default();
         let mut facts = Facts {
             ops: Vec::new(),
+            workloads: BTreeMap::new(),
+            said: Vec::new(),
             probes: Vec::new(),
             faults: Vec::new(),
             faults_planned: false,
@@ -74,6 +98,13 @@ impl<'a> Facts<'a> {
                     facts.probes.push((probe, attempt));
                 }
                 Event::Op(op) => facts.ops.push(op),
+                Event::Workload { workload, kind, plan } => {
+                    facts.workloads.insert(workload, (kind, plan));
+                }
+                Event::Said { expectation, node, round, answer, detail } => {
+                    let answer = answer.as_deref().ok_or(detail.as_str());
+                    facts.said.push((at, Saying { expectation, node, round: *round, answer }));
+                }
                 _ => {}
             }
         }
@@ -102,6 +133,13 @@ impl<'a> Facts<'a> {
         (!attempts.iter().any(meets)).then(|| format!("nothing was learned: no {what} met a fault"))
     }
 
+    /// The operations of workloads of these kinds.
+    pub(super) fn of_kinds(&self, kinds: &[&str]) -> Vec<&'a OpRecord> {
+        let kind_of =
+            |op: &OpRecord| self.workloads.get(op.workload.as_str()).map_or("register", |known| known.0);
+        self.ops.iter().filter(|op| kinds.contains(&kind_of(op))).copied().collect()
+    }
+
     /// The operations as attempts; `workload` limits them to one workload.
     pub(super) fn attempts(&self, workload: Option<&str>) -> Vec<Attempt> {
         let chosen = |op: &&&OpRecord| workload.is_none_or(|name| op.workload == name);
@@ -128,6 +166,10 @@ impl<'a> Facts<'a> {
     pub(super) fn in_chaos(&self, attempt: &Attempt) -> bool {
         (self.chaos.0..=self.chaos.1).contains(&attempt.start)
     }
+}
+
+pub(super) fn attempts(ops: &[&OpRecord]) -> Vec<Attempt> {
+    ops.iter().map(|op| Attempt::from(*op)).collect()
 }
 
 /// The stretches in which something was under way or refused and nothing succeeded: each begins at the last

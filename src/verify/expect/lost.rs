@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use super::facts::Facts;
-use super::{Finding, count};
-use crate::journal::Verdict;
+use super::facts::{Facts, REGISTERS, attempts};
+use super::known::{Complaint, Known};
+use super::{Expect, Finding, count};
+use crate::journal::{OpRecord, Verdict};
+use crate::verify::Budget;
 use crate::verify::checker::explain::{Teller, seconds};
 use crate::verify::checker::history::{ABSENT, KeyHistory, OPEN, Op, ValueId, by_key};
 
@@ -30,57 +32,71 @@ enum End<'a> {
     Lost(Loss<'a>),
 }
 
-pub(super) fn judge(facts: &Facts<'_>) -> Finding {
-    if let Some(why) = facts.too_little("operation", &facts.attempts(None)) {
-        return Finding::new(Verdict::Error, why);
+/// See [`Expectation`](super::Expectation).
+pub(super) struct NoAcknowledgedWriteLost;
+
+impl Expect for NoAcknowledgedWriteLost {
+    fn title(&self) -> String {
+        "no acknowledged write lost".to_owned()
     }
-    let histories = match by_key(&facts.ops) {
-        Ok(histories) => histories,
-        Err(why) => return Finding::new(Verdict::Error, why),
-    };
-    let (mut losses, mut unread, mut kept) = (Vec::new(), Vec::new(), 0);
-    for history in &histories {
-        match end_of(history) {
-            End::NothingPromised => {}
-            End::NeverRead => unread.push(history.key),
-            End::Kept => kept += 1,
-            End::Lost(loss) => losses.push(loss),
+
+    fn check(&self, known: &Known<'_>) -> Result<(), Complaint> {
+        known.has_kind_for(&format!("`{}`", self.title()), REGISTERS)
+    }
+
+    fn judge(&self, facts: &Facts<'_>, _: Budget) -> Finding {
+        let ops = facts.of_kinds(REGISTERS);
+        if let Some(why) = facts.too_little("operation", &attempts(&ops)) {
+            return Finding::new(Verdict::Error, why);
         }
-    }
-    let acknowledged = histories.iter().flat_map(acknowledged).count();
-    let lost: usize = losses.iter().map(|loss| loss.lost.len()).sum();
-    let mut finding = match (losses.len(), unread.len(), kept) {
-        (0, 0, 0) => Finding::new(Verdict::Error, "nothing was learned: no write was acknowledged"),
-        (0, 0, _) => Finding::new(
-            Verdict::Pass,
-            format!(
-                "{} acknowledged on {}, all accounted for",
-                count(acknowledged, "write"),
-                count(kept, "register")
+        let histories = match by_key(&ops) {
+            Ok(histories) => histories,
+            Err(why) => return Finding::new(Verdict::Error, why),
+        };
+        let (mut losses, mut unread, mut kept) = (Vec::new(), Vec::new(), 0);
+        for history in &histories {
+            match end_of(history) {
+                End::NothingPromised => {}
+                End::NeverRead => unread.push(history.key),
+                End::Kept => kept += 1,
+                End::Lost(loss) => losses.push(loss),
+            }
+        }
+        let acknowledged = histories.iter().flat_map(acknowledged).count();
+        let lost: usize = losses.iter().map(|loss| loss.lost.len()).sum();
+        let mut finding = match (losses.len(), unread.len(), kept) {
+            (0, 0, 0) => Finding::new(Verdict::Error, "nothing was learned: no write was acknowledged"),
+            (0, 0, _) => Finding::new(
+                Verdict::Pass,
+                format!(
+                    "{} acknowledged on {}, all accounted for",
+                    count(acknowledged, "write"),
+                    count(kept, "register")
+                ),
             ),
-        ),
-        (0, some, _) => Finding::new(
-            Verdict::Unknown,
-            format!("{} never answered after the last acknowledged write", count(some, "register")),
-        ),
-        (some, ..) => Finding::new(
-            Verdict::Fail,
-            format!(
-                "{} of {acknowledged} acknowledged lost, on {}",
-                count(lost, "write"),
-                count(some, "register")
+            (0, some, _) => Finding::new(
+                Verdict::Unknown,
+                format!("{} never answered after the last acknowledged write", count(some, "register")),
             ),
-        ),
-    };
-    let mut lines: Vec<String> = losses.iter().take(TOLD).map(|loss| loss.tell(facts)).collect();
-    if losses.len() > TOLD {
-        lines.push(format!("and {} more", count(losses.len() - TOLD, "register")));
+            (some, ..) => Finding::new(
+                Verdict::Fail,
+                format!(
+                    "{} of {acknowledged} acknowledged lost, on {}",
+                    count(lost, "write"),
+                    count(some, "register")
+                ),
+            ),
+        };
+        let mut lines: Vec<String> = losses.iter().take(TOLD).map(|loss| loss.tell(&ops)).collect();
+        if losses.len() > TOLD {
+            lines.push(format!("and {} more", count(losses.len() - TOLD, "register")));
+        }
+        if !unread.is_empty() {
+            lines.push(format!("never answered at the end: {}", unread.join(", ")));
+        }
+        finding.detail = lines.join("\n");
+        finding.measured("acknowledged_writes", acknowledged as f64).measured("lost_writes", lost as f64)
     }
-    if !unread.is_empty() {
-        lines.push(format!("never answered at the end: {}", unread.join(", ")));
-    }
-    finding.detail = lines.join("\n");
-    finding.measured("acknowledged_writes", acknowledged as f64).measured("lost_writes", lost as f64)
 }
 
 /// Writes and compare-and-sets that were promised.
@@ -127,8 +143,8 @@ fn end_of<'a>(history: &'a KeyHistory<'a>) -> End<'a> {
 }
 
 impl Loss<'_> {
-    fn tell(&self, facts: &Facts<'_>) -> String {
-        let teller = Teller { history: self.history, records: &facts.ops };
+    fn tell(&self, records: &[&OpRecord]) -> String {
+        let teller = Teller { history: self.history, records };
         let found = format!("{} at {}", teller.deed(self.found), seconds(self.found.completed));
         match self.lost.as_slice() {
             [.., last] => format!(

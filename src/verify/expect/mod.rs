@@ -8,13 +8,18 @@
 //! | linearizable | `registers`, `operations`, `indeterminate`, `violated_registers` |
 //! | availability | `availability` (0 to 1), `operations` or `measurements`, `longest_outage_ms`, `p50_ms`, `p95_ms`, `p99_ms` |
 //! | recovers within | `slowest_recovery_ms` |
-//! | the last two, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT` |
+//! | replicas agree | `agreed_after_ms` (from the first question), `agreed_after_heal_ms`, `different_answers` |
+//! | files intact | `files` |
+//! | availability and recovery, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT` |
 
 mod availability;
 mod facts;
+mod files;
+mod known;
 mod lost;
 mod order;
 mod recovery;
+mod replicas;
 
 #[cfg(test)]
 mod tests;
@@ -25,86 +30,96 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use availability::Availability;
+pub use files::FilesIntact;
+pub use known::{Complaint, Known};
+pub use recovery::RecoversWithin;
+pub use replicas::ReplicasAgree;
+
 use super::checker::Budget;
+use super::question::Question;
 use crate::journal::event::Judged;
 use crate::journal::{Entry, Verdict};
-use crate::units::{Share, Span};
 use facts::Facts;
 
-/// Something that must hold for the run to pass.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Expectation {
-    /// Every register ends with a value that the acknowledged writes allow.
-    NoAcknowledgedWriteLost,
-    /// Every register behaved as if each operation took effect at one instant between its start and its end.
-    Linearizable,
-    /// The service was there for its clients.
-    Availability(Availability),
-    /// After every heal, the service is back within this time.
-    RecoversWithin(Span),
+/// Something that can be expected of a run. One file each, and one line in [`expectations!`].
+trait Expect {
+    /// In words, as reports name it.
+    fn title(&self) -> String;
+
+    /// Whether it can mean anything in a scenario of which this is known.
+    fn check(&self, known: &Known<'_>) -> Result<(), Complaint>;
+
+    /// What instances must be asked for it during the run.
+    fn question(&self) -> Option<Question<'_>> {
+        None
+    }
+
+    fn judge(&self, facts: &Facts<'_>, budget: Budget) -> Finding;
 }
 
-/// Limits on what clients noticed while faults were at work, from the start of the chaos phase to its end;
-/// all that are given must hold.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Availability {
-    /// Judge the measurements of the steady probe of this name instead of the operations of the workloads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probe: Option<String>,
-    /// Judge only the operations of this workload.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workload: Option<String>,
-    /// Acknowledged operations as a share of all that ended, were refused or given up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_least: Option<Share>,
-    /// The longest time in which operations were tried and none was acknowledged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub longest_outage: Option<Span>,
-    /// Half of the acknowledged operations were at most this slow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p50: Option<Span>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p95: Option<Span>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub p99: Option<Span>,
+/// Generates the enum that scenario files spell, and the way from its variants to their behaviour. A name
+/// stands alone, or with the settings in parentheses.
+macro_rules! expectations {
+    ($($(#[doc = $doc:literal])+ $name:literal => $module:ident::$expect:ident $(($settings:ident))?,)+) => {
+        /// Something that must hold for the run to pass.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        pub enum Expectation {
+            $($(#[doc = $doc])+ #[serde(rename = $name)] $expect $(($module::$settings))?,)+
+        }
+
+        impl Expectation {
+            /// The name by which scenarios call it.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(expectations!(@pattern $expect _unused $($settings)?) => $name,)+
+                }
+            }
+
+            fn inner(&self) -> &dyn Expect {
+                match self {
+                    $(expectations!(@pattern $expect settings $($settings)?) => {
+                        expectations!(@inner $module $expect settings $($settings)?)
+                    })+
+                }
+            }
+        }
+    };
+    (@pattern $expect:ident $bound:ident $settings:ident) => { Expectation::$expect($bound) };
+    (@pattern $expect:ident $bound:ident) => { Expectation::$expect };
+    (@inner $module:ident $expect:ident $bound:ident $settings:ident) => { $bound };
+    (@inner $module:ident $expect:ident $bound:ident) => { &$module::$expect };
+}
+
+expectations! {
+    /// Everything that was acknowledged is still there at the end.
+    "no_acknowledged_write_lost" => lost::NoAcknowledgedWriteLost,
+    /// Every register behaved as if each operation took effect at one instant between its start and its end.
+    "linearizable" => order::Linearizable,
+    /// The service was there for its clients.
+    "availability" => availability::Availability(Availability),
+    /// After every heal, the service is back within this time.
+    "recovers_within" => recovery::RecoversWithin(RecoversWithin),
+    /// When every fault is over, all instances give the same answer to one question.
+    "replicas_agree" => replicas::ReplicasAgree(ReplicasAgree),
+    /// Files that nothing may change are the same in the end as before the first fault.
+    "files_intact" => files::FilesIntact(FilesIntact),
 }
 
 impl Expectation {
     /// The expectation in words, as reports name it.
     pub fn title(&self) -> String {
-        match self {
-            Expectation::NoAcknowledgedWriteLost => "no acknowledged write lost".to_owned(),
-            Expectation::Linearizable => "linearizable".to_owned(),
-            Expectation::Availability(availability) => availability.title(),
-            Expectation::RecoversWithin(limit) => format!("recovers within {limit}"),
-        }
+        self.inner().title()
     }
-}
 
-impl Availability {
-    fn title(&self) -> String {
-        let of = match (&self.probe, &self.workload) {
-            (Some(name), _) | (None, Some(name)) => format!(" of {name}"),
-            (None, None) => String::new(),
-        };
-        let spans = [
-            ("longest outage", self.longest_outage),
-            ("p50", self.p50),
-            ("p95", self.p95),
-            ("p99", self.p99),
-        ];
-        let limits: Vec<String> = self
-            .at_least
-            .map(|share| format!("at least {share}"))
-            .into_iter()
-            .chain(spans.into_iter().filter_map(|(name, span)| Some(format!("{name} {}", span?))))
-            .collect();
-        match limits.is_empty() {
-            true => format!("availability{of}"),
-            false => format!("availability{of}: {}", limits.join(", ")),
-        }
+    /// Whether it can mean anything in a scenario of which this is known.
+    pub fn check(&self, known: &Known<'_>) -> Result<(), Complaint> {
+        self.inner().check(known)
+    }
+
+    /// What instances must be asked for it during the run.
+    pub fn question(&self) -> Option<Question<'_>> {
+        self.inner().question()
     }
 }
 
@@ -115,7 +130,7 @@ pub fn judge(expectations: &[Expectation], entries: &[Entry], budget: Budget) ->
     expectations
         .iter()
         .map(|expectation| {
-            let finding = catch_unwind(AssertUnwindSafe(|| expectation.judge(&facts, budget)));
+            let finding = catch_unwind(AssertUnwindSafe(|| expectation.inner().judge(&facts, budget)));
             let finding = finding.unwrap_or_else(|_| Finding::new(Verdict::Unknown, "the checker crashed"));
             Judged {
                 expectation: expectation.title(),
@@ -126,17 +141,6 @@ pub fn judge(expectations: &[Expectation], entries: &[Entry], budget: Budget) ->
             }
         })
         .collect()
-}
-
-impl Expectation {
-    fn judge(&self, facts: &Facts<'_>, budget: Budget) -> Finding {
-        match self {
-            Expectation::NoAcknowledgedWriteLost => lost::judge(facts),
-            Expectation::Linearizable => order::judge(facts, budget),
-            Expectation::Availability(limits) => availability::judge(limits, facts),
-            Expectation::RecoversWithin(limit) => recovery::judge(*limit, facts),
-        }
-    }
 }
 
 /// What was found about one expectation.

@@ -2,11 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::availability::millis;
 use super::facts::{Attempt, Facts, Fault, gaps};
-use super::{Finding, count};
+use super::known::{Complaint, Known};
+use super::{Expect, Finding, count};
 use crate::journal::Verdict;
 use crate::units::Span;
+use crate::verify::Budget;
+
+/// After every heal, the service is back within this time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct RecoversWithin(pub Span);
 
 /// What is known about one heal.
 enum Recovery {
@@ -18,55 +28,66 @@ enum Recovery {
     Unclear(&'static str),
 }
 
-/// Judges every heal after which no other fault was at work. The service is back when an operation that
-/// began after the heal has succeeded, and so has a measurement of every steady probe.
-pub(super) fn judge(limit: Span, facts: &Facts<'_>) -> Finding {
-    let operations = facts.attempts(None);
-    let mut signs: Vec<Vec<Attempt>> =
-        facts.probe_names().into_iter().map(|name| facts.probe(name)).collect();
-    if !operations.is_empty() {
-        signs.push(operations.clone());
+impl Expect for RecoversWithin {
+    fn title(&self) -> String {
+        format!("recovers within {}", self.0)
     }
-    let everything: Vec<Attempt> = signs.iter().flatten().copied().collect();
-    if let Some(why) = facts.too_little("operation or measurement", &everything) {
-        return Finding::new(Verdict::Error, why);
+
+    fn check(&self, known: &Known<'_>) -> Result<(), Complaint> {
+        known.has_faults()
     }
-    let limit_us = u64::try_from(limit.0.as_micros()).unwrap_or(u64::MAX);
-    let mut worst = 0;
-    let (mut judged, mut late, mut unclear) = (0, Vec::new(), Vec::new());
-    for fault in &facts.faults {
-        match after(fault, facts, &signs, limit_us) {
-            Recovery::After(time) if time <= limit_us => {
-                judged += 1;
-                worst = worst.max(time);
-            }
-            Recovery::After(time) => {
-                late.push(format!("{}: back {} after the heal", fault.name, millis(time)))
-            }
-            Recovery::NotWithin(time) => {
-                late.push(format!("{}: not back {} after the heal", fault.name, millis(time)));
-            }
-            Recovery::Unclear(why) => unclear.push(format!("{}: {why}", fault.name)),
+
+    /// Judges every heal after which no other fault was at work. The service is back when an operation that
+    /// began after the heal has succeeded, and so has a measurement of every steady probe.
+    fn judge(&self, facts: &Facts<'_>, _: Budget) -> Finding {
+        let limit = self.0;
+        let operations = facts.attempts(None);
+        let mut signs: Vec<Vec<Attempt>> =
+            facts.probe_names().into_iter().map(|name| facts.probe(name)).collect();
+        if !operations.is_empty() {
+            signs.push(operations.clone());
         }
+        let everything: Vec<Attempt> = signs.iter().flatten().copied().collect();
+        if let Some(why) = facts.too_little("operation or measurement", &everything) {
+            return Finding::new(Verdict::Error, why);
+        }
+        let limit_us = u64::try_from(limit.0.as_micros()).unwrap_or(u64::MAX);
+        let mut worst = 0;
+        let (mut judged, mut late, mut unclear) = (0, Vec::new(), Vec::new());
+        for fault in &facts.faults {
+            match after(fault, facts, &signs, limit_us) {
+                Recovery::After(time) if time <= limit_us => {
+                    judged += 1;
+                    worst = worst.max(time);
+                }
+                Recovery::After(time) => {
+                    late.push(format!("{}: back {} after the heal", fault.name, millis(time)))
+                }
+                Recovery::NotWithin(time) => {
+                    late.push(format!("{}: not back {} after the heal", fault.name, millis(time)));
+                }
+                Recovery::Unclear(why) => unclear.push(format!("{}: {why}", fault.name)),
+            }
+        }
+        let mut finding = match (late.is_empty(), judged) {
+            (false, _) => Finding::new(
+                Verdict::Fail,
+                format!("{} took longer than {limit}: {}", count(late.len(), "recovery"), late.join("; "))
+                    .replace("recoverys", "recoveries"),
+            ),
+            (true, 0) => Finding::new(Verdict::Error, "nothing was learned: no recovery could be observed"),
+            (true, _) => Finding::new(
+                Verdict::Pass,
+                format!("back at most {} after each of {}", millis(worst), count(judged, "heal")),
+            )
+            .measured("slowest_recovery_ms", worst as f64 / 1e3),
+        };
+        finding.detail = unclear.join("\n");
+        // Operations are what clients notice; without any, the first probe stands for them.
+        let noticed = if operations.is_empty() { signs.first() } else { Some(&operations) };
+        finding.measured.extend(noticed.map(|attempts| measure_faults(facts, attempts)).unwrap_or_default());
+        finding
     }
-    let mut finding = match (late.is_empty(), judged) {
-        (false, _) => Finding::new(
-            Verdict::Fail,
-            format!("{} took longer than {limit}: {}", count(late.len(), "recovery"), late.join("; "))
-                .replace("recoverys", "recoveries"),
-        ),
-        (true, 0) => Finding::new(Verdict::Error, "nothing was learned: no recovery could be observed"),
-        (true, _) => Finding::new(
-            Verdict::Pass,
-            format!("back at most {} after each of {}", millis(worst), count(judged, "heal")),
-        )
-        .measured("slowest_recovery_ms", worst as f64 / 1e3),
-    };
-    finding.detail = unclear.join("\n");
-    // Operations are what clients notice; without any, the first probe stands for them.
-    let noticed = if operations.is_empty() { signs.first() } else { Some(&operations) };
-    finding.measured.extend(noticed.map(|attempts| measure_faults(facts, attempts)).unwrap_or_default());
-    finding
 }
 
 fn after(fault: &Fault<'_>, facts: &Facts<'_>, signs: &[Vec<Attempt>], limit: u64) -> Recovery {

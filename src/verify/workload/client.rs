@@ -1,98 +1,75 @@
-//! What every kind of client must be able to do: one operation on one register of one node.
+//! What every kind of client must be able to do: one operation on one key, tried once.
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::guest::Dialer;
+use super::WorkloadKind;
+use super::operation::Request;
 use crate::journal::OpOutcome;
-
-/// An operation on a register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RegisterOp {
-    Read,
-    Write(i64),
-    /// Sets `value` if the register holds `expected`.
-    Cas {
-        expected: i64,
-        value: i64,
-    },
-}
-
-impl RegisterOp {
-    /// The operation's name in its model.
-    pub(super) fn f(self) -> &'static str {
-        match self {
-            RegisterOp::Read => "read",
-            RegisterOp::Write(_) => "write",
-            RegisterOp::Cas { .. } => "cas",
-        }
-    }
-
-    /// What was asked, as the journal holds it.
-    pub(super) fn input(self) -> Value {
-        match self {
-            RegisterOp::Read => Value::Null,
-            RegisterOp::Write(value) => json!(value),
-            RegisterOp::Cas { expected, value } => json!([expected, value]),
-        }
-    }
-
-    /// The outcome of an operation that may have reached the service and whose answer never came or makes
-    /// no sense. A read changes nothing, so it may as well not have happened.
-    fn lost(self) -> OpOutcome {
-        match self {
-            RegisterOp::Read => OpOutcome::Fail,
-            RegisterOp::Write(_) | RegisterOp::Cas { .. } => OpOutcome::Indeterminate,
-        }
-    }
-}
+use crate::verify::Target;
 
 /// How an operation ended, as the journal holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Answer {
     pub(super) outcome: OpOutcome,
-    /// The value read (null: the register does not exist); whether a `cas` found what it expected; null
-    /// for a write.
+    /// What the operation's shape says; null for one that only acknowledges.
     pub(super) output: Value,
     pub(super) detail: String,
+    /// The node that was asked, when the client chose another one than it was told.
+    pub(super) node: Option<String>,
 }
 
 impl Answer {
     pub(super) fn ok(output: Value) -> Self {
-        Answer { outcome: OpOutcome::Ok, output, detail: String::new() }
+        Answer { outcome: OpOutcome::Ok, output, detail: String::new(), node: None }
     }
 
     /// It certainly did not happen.
     pub(super) fn fail(detail: impl Into<String>) -> Self {
-        Answer { outcome: OpOutcome::Fail, output: Value::Null, detail: detail.into() }
+        Answer { outcome: OpOutcome::Fail, output: Value::Null, detail: detail.into(), node: None }
     }
 
-    /// It may have happened.
-    pub(super) fn lost(op: RegisterOp, detail: impl Into<String>) -> Self {
-        Answer { outcome: op.lost(), output: Value::Null, detail: detail.into() }
+    /// It may have reached the service, and its answer never came or makes no sense: it may have happened.
+    /// What only looks changed nothing, so it may as well not have.
+    pub(super) fn lost(request: &Request, detail: impl Into<String>) -> Self {
+        match request.operation.looks {
+            true => Answer::fail(detail),
+            false => Answer { outcome: OpOutcome::Indeterminate, ..Answer::fail(detail) },
+        }
+    }
+
+    #[must_use]
+    pub(super) fn from(mut self, node: &str) -> Self {
+        self.node = Some(node.to_owned());
+        self
     }
 }
 
-/// A way to talk to the service, made from the scenario once; adding one is a file beside this and a line
-/// in [`ClientSpec`](super::ClientSpec).
+/// The nodes as a client sees them.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    /// The node to ask.
+    pub(super) here: &'a Target,
+    /// Every node of the workload's role, `here` among them.
+    pub(super) role: &'a [Target],
+    /// Every node of the fleet.
+    pub(super) all: &'a [Target],
+}
+
+/// A way to talk to the service, made from the scenario once; adding one is a file beside the others and a
+/// line in their list.
 pub(super) trait ClientKind: Send + Sync {
-    fn has_cas(&self) -> bool;
+    /// Whether it can do the operation `f` of `kind`; `setup` is one of them.
+    fn can(&self, kind: WorkloadKind, f: &str) -> bool;
 
     /// A client without a connection.
-    fn client(&self) -> Box<dyn Client>;
+    fn client(&self, kind: WorkloadKind) -> Box<dyn Client>;
 }
 
 /// One client; it keeps its connection from operation to operation as long as it is good.
 #[async_trait]
 pub(super) trait Client: Send {
     /// Tries once, before `deadline`. A client that was connected to another node connects anew.
-    async fn invoke(
-        &mut self,
-        node: &str,
-        dialer: &dyn Dialer,
-        key: &str,
-        op: RegisterOp,
-        deadline: Instant,
-    ) -> Answer;
+    async fn invoke(&mut self, site: Site<'_>, request: &Request, deadline: Instant) -> Answer;
 }

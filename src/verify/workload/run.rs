@@ -6,29 +6,65 @@ use std::time::Duration;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, RegisterOp};
-use super::register::{Chooser, Registers};
+use super::client::{Answer, Client, Site};
+use super::kinds::{Closing, Generator};
+use super::operation::Request;
 use super::{Workload, WorkloadSpec};
-use crate::journal::{OpOutcome, OpRecord};
+use crate::journal::{Event, OpOutcome, OpRecord};
 use crate::seed::Seed;
 use crate::verify::{Clock, Target, of_role};
 
 /// Takes each operation when it completed or was given up.
 pub type Sink = Arc<dyn Fn(OpRecord) + Send + Sync>;
 
-/// Pause between two tries of a final read.
+/// Pause between two tries of what must succeed.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
-/// What a workload left behind, for [`final_reads`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a workload left behind, for [`close`].
+#[derive(Debug, Clone, Default)]
 pub struct Used {
-    /// Every key that an operation was sent for.
-    pub keys: Vec<String>,
+    closing: Vec<Closing>,
     /// No operation so far has this process number or a higher one.
-    pub next_process: u32,
+    next_process: u32,
+}
+
+/// Prepares the service for the workload: what the kind and the client want done before the first operation,
+/// tried on one node after another until it succeeds or `deadline` passes. Gives what the journal must hold of
+/// the workload; the error says why it cannot begin.
+pub async fn prepare(workload: &Workload, targets: &[Target], deadline: Instant) -> Result<Event, String> {
+    let spec = &workload.spec;
+    let plan = spec.kind.kind().generator(workload.setting()).plan();
+    let announced = Event::Workload {
+        workload: workload.name.clone(),
+        kind: spec.kind.name().to_owned(),
+        plan: plan.clone(),
+    };
+    let operation = Arc::new(spec.kind.kind().setup());
+    if !workload.client.can(spec.kind, &operation.f) {
+        return Ok(announced);
+    }
+    let nodes = Nodes::new(workload, targets);
+    let request = Request { key: workload.name.clone(), operation, input: plan };
+    let mut client = workload.client.client(spec.kind);
+    let mut at = 0;
+    loop {
+        let limit = (Instant::now() + spec.timeout.0).min(deadline);
+        let answer = match nodes.site(at) {
+            Some(site) => client.invoke(site, &request, limit).await,
+            None => return Err(format!("{}: there is no node to prepare", workload.name)),
+        };
+        if answer.outcome == OpOutcome::Ok {
+            return Ok(announced);
+        }
+        if Instant::now() + RETRY_EVERY >= deadline {
+            return Err(format!("the workload {} cannot be prepared: {}", workload.name, answer.detail));
+        }
+        at += 1;
+        sleep(RETRY_EVERY).await;
+    }
 }
 
 /// Lets the clients work until `stop` is cancelled, then waits for the operations under way, which the
@@ -45,30 +81,27 @@ pub async fn run_workload(
     stop: CancellationToken,
 ) -> Used {
     let spec = &workload.spec;
-    let targets: Arc<[Target]> = of_role(targets, spec.role.as_deref()).cloned().collect();
-    let clients = spec.clients.get();
-    if targets.is_empty() {
+    let nodes = Nodes::new(workload, targets);
+    if nodes.role.is_empty() {
         return Used::default();
     }
-    let registers = Registers::new(&workload.name, spec.keys.get(), spec.ops_per_key.get());
-    let registers = Arc::new(Mutex::new(registers));
+    let clients = spec.clients.get();
+    let generator = Arc::new(Mutex::new(spec.kind.kind().generator(workload.setting())));
     let mut at_work = JoinSet::new();
     for number in 0..clients {
         let worker = Worker {
-            chooser: Chooser {
-                rng: seed.stream(&format!("workload {} client {number} operations", workload.name)),
-                next_value: i64::from(number) + 1,
-                value_step: i64::from(clients),
-                mix: workload.mix,
-            },
-            registers: Arc::clone(&registers),
+            number: usize::from(number),
+            rng: seed.stream(&format!("workload {} client {number} operations", workload.name)),
+            generator: Arc::clone(&generator),
+            think: spec.think.unwrap_or_default().0,
             hand: Hand {
                 workload: workload.name.clone(),
                 process: u32::from(number),
                 process_step: u32::from(clients),
-                client: workload.client.client(),
-                at: usize::from(number) % targets.len(),
-                targets: Arc::clone(&targets),
+                client: workload.client.client(spec.kind),
+                at: usize::from(number),
+                stay: spec.stay,
+                nodes: nodes.clone(),
                 timeout: spec.timeout.0,
                 clock: Arc::clone(&clock),
                 sink: Arc::clone(&sink),
@@ -82,48 +115,51 @@ pub async fn run_workload(
     while let Some(finished) = at_work.join_next().await {
         next_process = next_process.max(finished.unwrap_or_default());
     }
-    let keys = std::mem::replace(&mut *lock(&registers), Registers::new(&workload.name, 0, 0));
-    Used { keys: keys.into_used(), next_process }
+    let closing = lock(&generator).closing();
+    Used { closing, next_process }
 }
 
-/// Reads every key once more, each retried on one node after another until it is answered or `deadline`
-/// passes. Every try is recorded as an ordinary read. The error names the keys without an answer.
-pub async fn final_reads(
+/// Takes the last look: every key is read once more, a queue emptied; each is retried on one node after
+/// another until it is answered or `deadline` passes. Every try is recorded as an ordinary operation. The error
+/// says how many have no answer.
+pub async fn close(
     workload: &Workload,
     targets: &[Target],
     used: &Used,
     clock: Clock,
     sink: Sink,
     deadline: Instant,
-) -> Result<(), Vec<String>> {
+) -> Result<(), String> {
     let spec = &workload.spec;
-    let targets: Arc<[Target]> = of_role(targets, spec.role.as_deref()).cloned().collect();
-    if targets.is_empty() {
-        return if used.keys.is_empty() { Ok(()) } else { Err(used.keys.clone()) };
-    }
-    let readers = usize::from(spec.clients.get());
+    let nodes = Nodes::new(workload, targets);
+    let (all, clients) = (used.closing.len(), u32::from(spec.clients.get()));
     let mut at_work = JoinSet::new();
-    for number in 0..readers.min(used.keys.len()) {
-        let keys: Vec<String> = used.keys.iter().skip(number).step_by(readers).cloned().collect();
+    for number in 0..clients.min(u32::try_from(all).unwrap_or(u32::MAX)) {
+        let first = usize::try_from(number).unwrap_or_default();
+        let closing: Vec<Closing> =
+            used.closing.iter().skip(first).step_by(spec.clients.get().into()).cloned().collect();
         let hand = Hand {
             workload: workload.name.clone(),
-            process: used.next_process + u32::try_from(number).unwrap_or_default(),
-            process_step: 0,
-            client: workload.client.client(),
-            at: number % targets.len(),
-            targets: Arc::clone(&targets),
+            process: used.next_process + number,
+            process_step: clients,
+            client: workload.client.client(spec.kind),
+            at: first,
+            stay: false,
+            nodes: nodes.clone(),
             timeout: spec.timeout.0,
             clock: Arc::clone(&clock),
             sink: Arc::clone(&sink),
         };
-        at_work.spawn(hand.read_all(keys, deadline));
+        at_work.spawn(hand.close(closing, deadline));
     }
-    let mut unread = Vec::new();
+    let mut unanswered = 0;
     while let Some(finished) = at_work.join_next().await {
-        unread.extend(finished.unwrap_or_default());
+        unanswered += finished.unwrap_or(all);
     }
-    unread.sort();
-    if unread.is_empty() { Ok(()) } else { Err(unread) }
+    match unanswered {
+        0 => Ok(()),
+        some => Err(format!("{some} of {all} keys of {} could not be read at the end", workload.name)),
+    }
 }
 
 /// When a client's operations are due: evenly spread with some jitter, at the client's share of the rate.
@@ -141,37 +177,59 @@ impl Pace {
         Pace { period, turn: Instant::now() + offset, rng }
     }
 
-    /// When the next operation is to start.
-    fn next(&mut self) -> Instant {
+    /// When the next operation is to start, no sooner than `think` from now.
+    fn next(&mut self, think: Duration) -> Instant {
         let due = self.turn + self.period.mul_f64(self.rng.random_range(0.0..0.5));
         self.turn = (self.turn + self.period).max(Instant::now());
-        due
+        due.max(Instant::now() + think)
+    }
+}
+
+/// The nodes that a workload may use.
+#[derive(Clone)]
+struct Nodes {
+    role: Arc<[Target]>,
+    all: Arc<[Target]>,
+}
+
+impl Nodes {
+    fn new(workload: &Workload, targets: &[Target]) -> Self {
+        let role = of_role(targets, workload.spec.role.as_deref()).cloned().collect();
+        Nodes { role, all: targets.into() }
+    }
+
+    /// Everything as seen by a client that is at the node of this number, counted round and round.
+    fn site(&self, at: usize) -> Option<Site<'_>> {
+        let here = self.role.get(at % self.role.len().max(1))?;
+        Some(Site { here, role: &self.role, all: &self.all })
     }
 }
 
 /// One client of a running workload.
 struct Worker {
-    chooser: Chooser,
-    registers: Arc<Mutex<Registers>>,
+    number: usize,
+    rng: ChaCha8Rng,
+    generator: Arc<Mutex<Box<dyn Generator>>>,
+    think: Duration,
     hand: Hand,
 }
 
 impl Worker {
     /// Works until told to stop; the first process number that it did not use.
     async fn work(mut self, mut pace: Pace, stop: CancellationToken) -> u32 {
-        while stop.run_until_cancelled(sleep_until(pace.next())).await.is_some() {
-            let chosen = lock(&self.registers).choose(&mut self.chooser);
-            let Some((slot, key, op)) = chosen else { break };
+        while stop.run_until_cancelled(sleep_until(pace.next(self.think))).await.is_some() {
+            let chosen = lock(&self.generator).next(self.number, &mut self.rng);
+            let Some(request) = chosen else { break };
             let deadline = Instant::now() + self.hand.timeout;
-            let record = self.hand.perform(&key, op, deadline).await;
-            lock(&self.registers).observe(slot, &key, op, record.outcome, &record.output);
+            let record = self.hand.perform(&request, deadline).await;
+            lock(&self.generator).observe(&request, record.outcome, &record.output);
         }
         self.hand.process + 1
     }
 }
 
-fn lock(registers: &Mutex<Registers>) -> MutexGuard<'_, Registers> {
-    registers.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What performs operations and records them: a client, the node it is at, and its process number.
@@ -183,30 +241,27 @@ struct Hand {
     process_step: u32,
     client: Box<dyn Client>,
     at: usize,
-    targets: Arc<[Target]>,
+    stay: bool,
+    nodes: Nodes,
     timeout: Duration,
     clock: Clock,
     sink: Sink,
 }
 
 impl Hand {
-    async fn perform(&mut self, key: &str, op: RegisterOp, deadline: Instant) -> OpRecord {
+    async fn perform(&mut self, request: &Request, deadline: Instant) -> OpRecord {
         let invoked_us = (self.clock)();
-        let (node, answer) = match self.targets.get(self.at % self.targets.len().max(1)) {
-            Some(target) => {
-                let dialer = target.dialer.as_ref();
-                let answer = self.client.invoke(&target.node, dialer, key, op, deadline).await;
-                (target.node.clone(), answer)
-            }
-            None => (String::new(), super::client::Answer::fail("no node")),
+        let (node, answer) = match self.nodes.site(self.at) {
+            Some(site) => (site.here.node.clone(), self.client.invoke(site, request, deadline).await),
+            None => (String::new(), Answer::fail("no node")),
         };
         let record = OpRecord {
             workload: self.workload.clone(),
             process: self.process,
-            node,
-            key: key.to_owned(),
-            f: op.f().to_owned(),
-            input: op.input(),
+            node: answer.node.unwrap_or(node),
+            key: request.key.clone(),
+            f: request.f().to_owned(),
+            input: request.input.clone(),
             output: answer.output,
             outcome: answer.outcome,
             invoked_us,
@@ -217,29 +272,35 @@ impl Hand {
         if record.outcome == OpOutcome::Indeterminate {
             self.process += self.process_step;
         }
-        if record.outcome != OpOutcome::Ok {
+        if record.outcome != OpOutcome::Ok && !self.stay {
             self.at += 1;
         }
         record
     }
 
-    /// The keys that were not answered before `deadline`.
-    async fn read_all(mut self, keys: Vec<String>, deadline: Instant) -> Vec<String> {
-        let mut unread = Vec::new();
-        for key in keys {
+    /// How many were not answered before `deadline`.
+    async fn close(mut self, closing: Vec<Closing>, deadline: Instant) -> usize {
+        let mut unanswered = 0;
+        for Closing { request, until_empty } in closing {
             loop {
                 let limit = (Instant::now() + self.timeout).min(deadline);
                 let started = Instant::now();
-                if self.perform(&key, RegisterOp::Read, limit).await.outcome == OpOutcome::Ok {
-                    break;
+                let record = self.perform(&request, limit).await;
+                if record.outcome == OpOutcome::Ok {
+                    if !until_empty || record.output.is_null() {
+                        break;
+                    }
+                    if started < deadline {
+                        continue;
+                    }
                 }
                 if started + RETRY_EVERY >= deadline {
-                    unread.push(key);
+                    unanswered += 1;
                     break;
                 }
                 sleep_until(started + RETRY_EVERY).await;
             }
         }
-        unread
+        unanswered
     }
 }

@@ -98,8 +98,10 @@ fn target(index: usize, service: Option<Service>) -> Target {
     Target {
         node: format!("etcd-{index}"),
         role: "etcd".to_owned(),
+        address: [10, 77, 0, 11].into(),
         dialer: Arc::new(node.clone()),
-        session: Arc::new(node),
+        session: Arc::new(node.clone()),
+        further: Arc::new(move || Arc::new(node.clone())),
     }
 }
 
@@ -120,7 +122,7 @@ async fn run(targets: &[Target], count: usize) -> Vec<OpRecord> {
     });
     let used = run_workload(&workload, targets, Seed(7), clock.clone(), sink.clone(), stop).await;
     let deadline = Instant::now() + Duration::from_secs(5);
-    final_reads(&workload, targets, &used, clock, sink, deadline).await.unwrap();
+    close(&workload, targets, &used, clock, sink, deadline).await.unwrap();
     let records = records.lock().unwrap();
     records.clone()
 }
@@ -217,14 +219,14 @@ fn mistakes_in_a_workload_are_shown_in_their_file() {
            |
         20 |       body: '{"key": "{{ key | b64 }}", "value": "{{ valu | b64 }}"}'
            |             ^
-           = a request has `key` and `node`, a write also `value`, a cas also `expected`; the filter is `b64`
+           = `write` has `key`, `node`, `value`; the filters are `b64` and `quote`
         "#);
     insta::assert_snapshot!(complain("key | b64", "key | base64"), @r#"
         s.yaml:14:13: template: Unknown filter `base64`
            |
         14 |       body: '{"key": "{{ key | base64 }}"}'
            |             ^
-           = a request has `key` and `node`, a write also `value`, a cas also `expected`; the filter is `b64`
+           = `read` has `key`, `node`; the filters are `b64` and `quote`
         "#);
     insta::assert_snapshot!(complain("kind: register", "kind: register\nname: my registers"), @r#"
         s.yaml:3:7: `my registers` cannot be part of a key
@@ -234,11 +236,11 @@ fn mistakes_in_a_workload_are_shown_in_their_file() {
           = a workload's name has only letters, digits, `-` and `_`
         "#);
     insta::assert_snapshot!(complain("kind: register", "kind: register\nmix: { read: 1 }"), @r#"
-        s.yaml:3:6: a mix without reads or without writes proves nothing
+        s.yaml:3:6: a mix without `write` proves nothing
           |
         3 | mix: { read: 1 }
           |      ^
-          = give both `read` and `write` a weight above 0
+          = give `write` a weight above 0
         "#);
     assert_eq!(complain("", ""), "");
 }

@@ -18,7 +18,7 @@ use crate::fleet::{
     NodePlan, Provider,
 };
 use crate::guest::{DialError, Dialer, ExecOutput, ExitStatus, Session, SessionError, Stream};
-use crate::network::{RuleCounters, RuleSet};
+use crate::network::{Impairment, RuleCounters, RuleSet};
 use crate::store::ImageId;
 use crate::units::Size;
 
@@ -39,6 +39,10 @@ pub(super) enum Flaw {
     NeverBack,
     /// The provider cannot put rules on links.
     NoLinks,
+    /// A console tells of a kernel panic.
+    Panicking,
+    /// A service crashed and was started again.
+    Crashing,
 }
 
 pub(super) struct FakeProvider {
@@ -81,9 +85,7 @@ impl World {
         let mut passes = true;
         for (set, counters) in self.rules.values_mut() {
             for rule in set.rules.iter().filter(|rule| rule.from == from && rule.to == to) {
-                counters.seen += 1;
-                counters.dropped += u64::from(rule.impairment.cut);
-                counters.delayed += u64::from(!rule.impairment.delay.is_zero());
+                *counters += &effect(&rule.impairment, counters.seen);
                 passes &= !rule.impairment.cut;
             }
         }
@@ -100,6 +102,23 @@ impl World {
             reached += usize::from(up && there);
         }
         reached * 2 > peers.len()
+    }
+}
+
+/// What a switch would count for one frame, everything that is possible being certain.
+fn effect(rule: &Impairment, seen: u64) -> RuleCounters {
+    let lost =
+        rule.cut || rule.loss > 0.0 || rule.bursts.is_some() || rule.flap.is_some() && seen.is_multiple_of(2);
+    let late = !rule.delay.is_zero() || !rule.jitter.is_zero() || rule.rate.is_some();
+    RuleCounters {
+        seen: 1,
+        dropped: u64::from(lost),
+        delayed: u64::from(late),
+        duplicated: u64::from(rule.duplicate > 0.0),
+        reordered: u64::from(rule.reorder > 0.0),
+        corrupted: u64::from(rule.corrupt > 0.0),
+        reset: u64::from(rule.reset > 0.0),
+        misled: u64::from(rule.names.is_some()),
     }
 }
 
@@ -264,7 +283,10 @@ impl Fleet for FakeFleet {
     }
 
     async fn console(&self, _: &str) -> Result<Vec<u8>, FleetError> {
-        Ok(b"booted".to_vec())
+        Ok(match self.flaw {
+            Flaw::Panicking => b"booted\n[    9.1] Kernel panic - not syncing: Fatal exception\n".to_vec(),
+            _ => b"booted\n".to_vec(),
+        })
     }
 
     async fn wait_ready(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
@@ -391,10 +413,10 @@ fn answer(
 #[async_trait]
 impl Session for Door {
     async fn exec(&self, command: &str, deadline: Instant) -> Result<ExecOutput, SessionError> {
-        let (state, boots) = {
+        let (state, boots, flaw) = {
             let world = lock(&self.world);
             let node = &world.nodes[&self.node];
-            (node.state, node.boots)
+            (node.state, node.boots, world.flaw)
         };
         match state {
             InstanceState::Stopped | InstanceState::Destroyed => {
@@ -406,9 +428,12 @@ impl Session for Door {
             }
             InstanceState::Running => {}
         }
-        let stdout = match command.contains("boot_id") {
-            true => format!("{}-boot-{boots}\n", self.node),
-            false => "a line of the service's log\n".to_owned(),
+        let crash = "99.5 systemd[1]: reg.service: Failed with result 'core-dump'.";
+        let stdout = match command {
+            _ if command.contains("boot_id") => format!("{}-boot-{boots}\n", self.node),
+            _ if command.starts_with("date") && flaw == Flaw::Crashing => format!("100.0\n--\n{crash}\n"),
+            _ if command.starts_with("date") => "100.0\n--\n".to_owned(),
+            _ => "a line of the service's log\n".to_owned(),
         };
         Ok(ExecOutput { status: ExitStatus::Code(0), stdout: stdout.into_bytes(), stderr: Vec::new() })
     }

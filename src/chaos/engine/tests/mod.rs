@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use fake::{FakeProvider, Flaw};
 
 use super::*;
+use crate::chaos::faults::FaultSpec;
 use crate::fleet::Fleet;
 use crate::journal::Entry;
 
@@ -34,6 +35,31 @@ recovery: 1s
 
 const PARTITION: &str = "  - { at: 200ms, for: 300ms, inject: { network.partition: { shape: isolate, target: { leader: reg } } } }\n";
 const KILL: &str = "  - { at: 200ms, for: 300ms, inject: { instance.kill: { target: { one: reg } } } }\n";
+
+/// Every fault of the network, with its parameters.
+const LINK_FAULTS: [(&str, &str); 12] = [
+    ("network.partition", "shape: one_way"),
+    ("network.delay", "delay: 1ms, jitter: 1ms, distribution: pareto"),
+    ("network.jitter", "up_to: 2ms"),
+    ("network.loss", "bursts: { enter: 1%, leave: 10% }"),
+    ("network.duplicate", "share: 10%"),
+    ("network.reorder", "share: 10%, delay: 2ms"),
+    ("network.corrupt", "share: 1%"),
+    ("network.rate", "rate: 1Mbit/s, queue: 64K"),
+    ("network.flap", "down: 100ms, up: 100ms"),
+    ("network.dns", "answer: nxdomain, names: [reg-2]"),
+    ("network.port_block", "port: 80, peers: [reg-2, client], direction: in"),
+    ("network.reset", "port: 80, share: 10%"),
+];
+
+fn all_link_faults() -> String {
+    let step = |(name, params): &(&str, &str)| {
+        format!(
+            "  - {{ at: 100ms, for: 500ms, inject: {{ {name}: {{ target: {{ nodes: [reg-1] }}, {params} }} }} }}\n"
+        )
+    };
+    LINK_FAULTS.iter().map(step).collect()
+}
 
 struct Ran {
     result: RunResult,
@@ -140,6 +166,29 @@ async fn a_fault_without_effect_is_an_error() {
 }
 
 #[tokio::test]
+async fn every_fault_of_the_network_is_proven_by_what_the_switch_counts() {
+    let listed = FaultSpec::CATALOGUE.iter().filter(|entry| entry.name.starts_with("network."));
+    assert_eq!(listed.count(), LINK_FAULTS.len(), "one is not tested here");
+    let ran = run_to_end(Flaw::None, &all_link_faults()).await;
+    for (index, (name, _)) in LINK_FAULTS.iter().enumerate() {
+        let id = format!("f{}-{name}", index + 1);
+        ran.position(|e| matches!(e, Event::Proven { fault, .. } if *fault == id));
+        ran.position(|e| matches!(e, Event::Healed { fault, verified: true, .. } if *fault == id));
+    }
+}
+
+#[tokio::test]
+async fn every_fault_of_the_network_is_an_error_where_it_has_no_effect() {
+    let ran = run_to_end(Flaw::NoRules, &all_link_faults()).await;
+    assert_eq!(ran.result.verdict, Verdict::Error);
+    for (index, (name, _)) in LINK_FAULTS.iter().enumerate() {
+        let id = format!("f{}-{name}", index + 1);
+        ran.position(|e| matches!(e, Event::NotProven { fault, .. } if *fault == id));
+    }
+    assert!(!ran.said().iter().any(|event| matches!(event, Event::Proven { .. })));
+}
+
+#[tokio::test]
 async fn a_fault_that_cannot_be_undone_is_an_error() {
     let ran = run_to_end(Flaw::StickyRules, PARTITION).await;
     assert_eq!(ran.result.verdict, Verdict::Error);
@@ -194,4 +243,17 @@ async fn faults_of_one_instance_wait_for_one_another() {
     let ran = run_to_end(Flaw::None, reboots).await;
     assert_eq!(ran.result.verdict, Verdict::Pass, "{:#?}", ran.said());
     assert_eq!(ran.provider.fleet().status("reg-1").await.unwrap().boots, 3);
+}
+
+#[tokio::test]
+async fn trouble_on_a_console_or_in_a_log_fails_a_run_that_is_well_otherwise() {
+    for (flaw, says) in [
+        (Flaw::Panicking, "no console findings: kernel panic on reg-1, reg-2, reg-3"),
+        (Flaw::Crashing, "no console findings: crashed process on reg-1, reg-2, reg-3"),
+    ] {
+        let ran = run_to_end(flaw, KILL).await;
+        assert_eq!(ran.result, RunResult { verdict: Verdict::Fail, reason: says.to_owned() });
+        assert_eq!(ran.judged(NO_TROUBLE), Verdict::Fail);
+        assert_eq!(ran.judged(COMES_BACK), Verdict::Pass);
+    }
 }

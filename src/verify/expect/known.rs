@@ -1,0 +1,92 @@
+//! What an expectation can know of the scenario that it stands in, and its complaint when it cannot mean
+//! anything there.
+
+use std::collections::BTreeSet;
+
+use crate::verify::workload::WorkloadKind;
+
+/// A scenario as expectations see it.
+pub struct Known<'a> {
+    /// Name and kind of each.
+    pub workloads: Vec<(&'a str, WorkloadKind)>,
+    /// Names of the steady probes.
+    pub probes: BTreeSet<&'a str>,
+    pub roles: BTreeSet<&'a str>,
+    pub has_faults: bool,
+}
+
+/// Why an expectation cannot mean anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    pub message: String,
+    /// What was written, and what could be written in its place.
+    pub instead: Option<(String, Vec<String>)>,
+    pub help: Option<String>,
+}
+
+impl Complaint {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Complaint { message: message.into(), instead: None, help: None }
+    }
+
+    #[must_use]
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl Known<'_> {
+    /// `what` is judged from operations.
+    pub(super) fn has_workload_for(&self, what: &str) -> Result<(), Complaint> {
+        match self.workloads.is_empty() {
+            false => Ok(()),
+            true => Err(Complaint::new(format!(
+                "{what} is judged from the operations of a workload, and there is none"
+            ))
+            .help("add `workload:`")),
+        }
+    }
+
+    /// `what` is judged from the operations of workloads of certain kinds.
+    pub(super) fn has_kind_for(&self, what: &str, kinds: &[&str]) -> Result<(), Complaint> {
+        self.has_workload_for(what)?;
+        match self.workloads.iter().any(|(_, kind)| kinds.contains(&kind.name())) {
+            true => Ok(()),
+            false => Err(Complaint::new(format!("{what} says nothing of the workloads that there are"))
+                .help(format!("it needs a workload of the kind `{}`", kinds.join("` or `")))),
+        }
+    }
+
+    pub(super) fn has_faults(&self) -> Result<(), Complaint> {
+        match self.has_faults {
+            true => Ok(()),
+            false => Err(Complaint::new("there is no fault to recover from: `timeline` is empty")),
+        }
+    }
+
+    pub(super) fn has_workload(&self, name: &str) -> Result<(), Complaint> {
+        named("workload", name, &self.workloads.iter().map(|(name, _)| *name).collect())
+    }
+
+    pub(super) fn has_probe(&self, name: &str) -> Result<(), Complaint> {
+        named("steady probe", name, &self.probes)
+    }
+
+    /// No role at all means every instance.
+    pub(super) fn has_role(&self, role: Option<&str>) -> Result<(), Complaint> {
+        role.map_or(Ok(()), |role| named("role", role, &self.roles))
+    }
+}
+
+fn named(what: &str, name: &str, known: &BTreeSet<&str>) -> Result<(), Complaint> {
+    if known.contains(name) {
+        return Ok(());
+    }
+    let quoted: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+    Err(Complaint {
+        message: format!("there is no {what} `{name}`"),
+        instead: Some((name.to_owned(), known.iter().map(|name| (*name).to_owned()).collect())),
+        help: Some(format!("expected one of {}", quoted.join(", "))),
+    })
+}
