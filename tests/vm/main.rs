@@ -17,3 +17,4 @@ mod killed;
 mod readme;
 mod servers;
 mod snapshots;
+mod volumes;
