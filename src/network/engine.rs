@@ -76,6 +76,8 @@ pub(super) struct Engine {
     /// In the fabric's order.
     pub(super) ports: Vec<Port>,
     pub(super) capture: Option<Capture>,
+    /// While the switch is held: what would have been delivered, by port.
+    pub(super) held: Option<Vec<(usize, Vec<u8>)>>,
 }
 
 /// What [`Engine::wait`] saw.
@@ -124,6 +126,10 @@ impl Engine {
 
     /// Delivers what the fabric gave back outside of a batch.
     pub(super) fn deliver(&mut self, mut deliveries: Vec<Delivery<'_>>) {
+        if let Some(held) = &mut self.held {
+            held.extend(deliveries.into_iter().map(|delivery| (delivery.to, delivery.frame.into_owned())));
+            return;
+        }
         // Stable, so the frames of one port keep their order.
         deliveries.sort_by_key(|delivery| delivery.to);
         for run in deliveries.chunk_by(|one, other| one.to == other.to) {
@@ -166,12 +172,11 @@ impl Engine {
         }
     }
 
-    /// Takes one batch from a port: each port gets its turn, however much one of them sends.
-    fn take(&mut self, from: usize, inbox: &mut Inbox) {
-        let Some(port) = self.ports.get_mut(from) else { return };
-        if inbox.receive(port.inward()).is_err() {
-            return;
-        }
+    /// Takes one batch from a port: each port gets its turn, however much one of them sends. Says how many
+    /// frames that were.
+    pub(super) fn take(&mut self, from: usize, inbox: &mut Inbox) -> usize {
+        let Some(port) = self.ports.get_mut(from) else { return 0 };
+        let Ok(count) = inbox.receive(port.inward()) else { return 0 };
         let now = Instant::now();
         let mut out = Vec::with_capacity(BATCH);
         for frame in inbox.frames() {
@@ -183,6 +188,7 @@ impl Engine {
             }
         }
         self.deliver(out);
+        count
     }
 
     fn expire(&mut self) {

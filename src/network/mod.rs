@@ -23,6 +23,7 @@ mod client;
 pub mod dns;
 mod engine;
 mod fabric;
+mod hold;
 mod mmsg;
 mod packet;
 mod port;
@@ -33,6 +34,7 @@ pub mod switch;
 mod tests;
 mod wake;
 
+pub use hold::HeldFrame;
 pub use port::PortStats;
 pub use rule::{
     Bursts, Distribution, Filter, Flap, Impairment, Lie, LinkRule, Names, Protocol, RuleCounters, RuleSet,

@@ -25,6 +25,7 @@ use crate::fleet::plan::{FleetPlan, NodePlan};
 use crate::fleet::provider::Lifetime;
 use crate::guest::KeyPair;
 use crate::home::{Home, create_private_dir};
+use crate::network::HeldFrame;
 use crate::store::Image;
 
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
@@ -47,6 +48,8 @@ pub(crate) struct Setup {
     pub identity: String,
     /// The VMs go on from saved memory, which lies in their folders, and are woken like this.
     pub restored: Option<WakeBy>,
+    /// What was under way between them then.
+    pub frames: Vec<HeldFrame>,
     pub volumes: Volumes,
     /// Which of them were there before.
     pub made: Made,

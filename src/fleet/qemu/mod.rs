@@ -122,8 +122,8 @@ impl Qemu {
         let Launch { plan, lifetime, keep_logs, .. } = launch;
         let (home, identity) = (self.home.root().to_owned(), id.clone());
         let volumes = self.volumes(&plan, lifetime);
-        let (restored, made) = (None, Made::Some);
-        Ok(Setup { id, home, plan, lifetime, keep_logs, boot, identity, restored, volumes, made })
+        let (restored, frames, made) = (None, Vec::new(), Made::Some);
+        Ok(Setup { id, home, plan, lifetime, keep_logs, boot, identity, restored, frames, volumes, made })
     }
 
     fn volumes(&self, plan: &FleetPlan, lifetime: Lifetime) -> Volumes {
@@ -250,6 +250,7 @@ impl Qemu {
         if let Some(snapshot) = snapshot {
             setup.identity.clone_from(&snapshot.identity);
             setup.restored = Some(snapshot.wake);
+            setup.frames = snapshot.frames().map_err(failed("cannot read what was under way"))?;
         }
         let record = self.record(&setup)?;
         let ledger = Ledger::of(&self.home);

@@ -29,7 +29,7 @@ use crate::fleet::process::ProcessId;
 use crate::fleet::provider::{FleetError, Lifetime};
 use crate::fleet::timing::{Stage, Timing};
 use crate::home::Home;
-use crate::network::{PortSpec, Switch, SwitchSpec};
+use crate::network::{HeldFrame, PortSpec, Switch, SwitchSpec};
 
 /// The nodes' machines by name.
 pub(crate) type Vms = Arc<BTreeMap<String, Arc<Vm>>>;
@@ -71,7 +71,7 @@ async fn run(setup: &Setup) -> Result<Option<Asker>, FleetError> {
     let ends_with_lease = setup.lifetime == Lifetime::Run;
 
     let started = tokio::select! {
-        started = start(&vms, setup.restored) => started,
+        started = start(&vms, setup.restored, setup.frames.clone()) => started,
         () = end_of(&mut lease), if ends_with_lease => Err(FleetError::Provider("the client left".to_owned())),
         _ = terminate.recv() => Err(FleetError::Provider("terminated".to_owned())),
     };
@@ -137,6 +137,7 @@ fn machines(setup: &Setup) -> Result<Vms, FleetError> {
 async fn start(
     vms: &Vms,
     restored: Option<WakeBy>,
+    frames: Vec<HeldFrame>,
 ) -> Result<(UnixListener, Switch, Vec<Timing>), FleetError> {
     let ports = vms.values().map(|vm| {
         let files = NodeFolder::new(&vm.node.name);
@@ -162,6 +163,7 @@ async fn start(
         timings.push(Timing::new(Stage::Restore, None, begun.elapsed()));
         let begun = Instant::now();
         for_each(vms, |vm| async move { vm.resume().await }).await?;
+        switch.inject(frames);
         if wake == WakeBy::Port {
             for_each(vms, |vm| async move { vm.wake(WAKE_UP).await }).await?;
         }
