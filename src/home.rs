@@ -89,6 +89,13 @@ impl Lock {
         Ok(Lock { _file: file })
     }
 
+    /// Waits until nobody holds the lock alone; any number may hold it together.
+    pub fn share(path: &Path) -> io::Result<Self> {
+        let file = Self::open(path)?;
+        flock(&file, FlockOperation::LockShared)?;
+        Ok(Lock { _file: file })
+    }
+
     /// Takes the lock if nobody holds it.
     pub fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
         let file = Self::open(path)?;

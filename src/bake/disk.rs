@@ -15,11 +15,12 @@ use gpt::partition_types::{EFI, LINUX_ROOT_X64, Type};
 use uuid::Uuid;
 
 use super::error::{At, BakeError};
-use super::inodes;
 use super::layer::execute;
 use super::process::{self, command};
 use super::sandbox::{EPOCH, EPOCH_SECONDS, Stack};
-use crate::store::Image;
+use super::{inodes, inventory};
+use crate::store::digest::sparse_digest;
+use crate::store::{Digests, Image};
 use crate::units::Size;
 
 const MIB: u64 = 1 << 20;
@@ -27,10 +28,19 @@ const SECTOR: u64 = 512;
 /// First byte and length of the EFI system partition: room for three kernels.
 const ESP_START: u64 = MIB;
 const ESP_BYTES: u64 = 64 * MIB;
-const ROOT_START: u64 = ESP_START + ESP_BYTES;
+pub(super) const ROOT_START: u64 = ESP_START + ESP_BYTES;
 /// Left for the second partition table at the end.
 const TAIL_BYTES: u64 = MIB;
 const LIMIT: Duration = Duration::from_secs(1800);
+
+/// The part of a disk in which a byte lies.
+pub(super) fn part_of(at: u64) -> &'static str {
+    match at {
+        ..ESP_START => "the partition table",
+        ESP_START..ROOT_START => "the EFI system partition",
+        _ => "the root file system",
+    }
+}
 
 /// The identities of a disk.
 #[derive(Debug)]
@@ -79,15 +89,15 @@ pub(super) struct Disk<'a> {
 }
 
 impl Disk<'_> {
-    /// Writes `disk.raw` and `vmlinuz` into `part`, a directory of the workspace `work`; returns how many
-    /// bytes of the disk are not holes.
+    /// Writes the disk, the kernel, the initial RAM disk if there is one, and the list of files into `part`, a
+    /// directory of the workspace `work`; returns how many bytes of the disk are not holes, and the digests.
     pub(super) fn make(
         &self,
         work: &Path,
         lower: &[PathBuf],
         part: &Path,
         log: &Path,
-    ) -> Result<u64, BakeError> {
+    ) -> Result<(u64, Digests), BakeError> {
         process::fresh_log(log).at(log)?;
         let kernel = self.seal.join("boot/vmlinuz");
         let own_kernel = part.join("vmlinuz");
@@ -104,18 +114,27 @@ impl Disk<'_> {
         inodes::settle(&disk, ROOT_START, EPOCH_SECONDS).at(&disk)?;
         self.esp(&disk, work, log)?;
         self.table(&disk)?;
-        Ok(fs::metadata(&disk).at(&disk)?.blocks() * 512)
+        self.list(work, lower, log)?;
+        Ok((fs::metadata(&disk).at(&disk)?.blocks() * 512, digests(part)?))
     }
 
     /// Like [`Disk::make`], from an image that has the same disk already.
-    pub(super) fn link(&self, twin: &Image, part: &Path) -> Result<u64, BakeError> {
+    pub(super) fn link(&self, twin: &Image, part: &Path) -> Result<(u64, Digests), BakeError> {
         let initrd = twin.initrd().map(|initrd| (initrd, "initrd.img"));
-        let files = [(twin.disk(), "disk.raw"), (twin.kernel(), "vmlinuz")].into_iter().chain(initrd);
-        for (from, name) in files {
+        let files =
+            [(twin.disk(), "disk.raw"), (twin.kernel(), "vmlinuz"), (twin.files_path(), "files.jsonl")];
+        for (from, name) in files.into_iter().chain(initrd) {
             let to = part.join(name);
             fs::hard_link(&from, &to).at(&to)?;
         }
-        Ok(twin.manifest.stored_bytes)
+        Ok((twin.manifest.stored_bytes, twin.manifest.digests.clone()))
+    }
+
+    /// Lists all that lies in the image.
+    fn list(&self, work: &Path, lower: &[PathBuf], log: &Path) -> Result<(), BakeError> {
+        let mut list = Stack { work, lower }.read_only()?;
+        list.args(inventory::command_line("merged", "image/files.jsonl").at(work)?);
+        self.execute(&mut list, log)
     }
 
     fn root(&self, work: &Path, lower: &[PathBuf], log: &Path) -> Result<(), BakeError> {
@@ -212,6 +231,22 @@ impl Disk<'_> {
     fn execute(&self, command: &mut std::process::Command, log: &Path) -> Result<(), BakeError> {
         execute(command, log, LIMIT, self.recipe, "disk")
     }
+}
+
+/// What the files in `part` are.
+fn digests(part: &Path) -> Result<Digests, BakeError> {
+    let plain = |name: &str| {
+        let path = part.join(name);
+        let bytes = fs::read(&path).at(&path)?;
+        Ok::<_, BakeError>(blake3::hash(&bytes).to_hex().to_string())
+    };
+    let disk = part.join("disk.raw");
+    Ok(Digests {
+        disk: sparse_digest(&disk).at(&disk)?,
+        kernel: plain("vmlinuz")?,
+        initrd: part.join("initrd.img").is_file().then(|| plain("initrd.img")).transpose()?,
+        files: plain("files.jsonl")?,
+    })
 }
 
 #[cfg(test)]

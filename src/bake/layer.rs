@@ -9,19 +9,19 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use super::error::{At, BakeError};
+use super::inventory;
 use super::process::{self, Ended, proxies};
 use super::sandbox::{Access, EPOCH, Stack};
-use super::seal;
+use super::seal::{self, Sealed};
 use crate::home::{Home, Lock, create_private_dir};
 use crate::recipe::plan::Source;
 use crate::recipe::{Layer, Plan, PlannedFile, Services, Step, Work};
-use crate::store::Package;
 
 /// Where a layer's tree comes to be, in its workspace.
 pub(super) const TREE: &str = "layer/tree";
 
 /// Nothing that a bake does by itself takes longer, on the slowest line.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Options that every Debian image is made with; they stay in force for packages added later.
 const BASE_OPTIONS: [&str; 13] = [
@@ -103,8 +103,8 @@ impl<'a> Oven<'a> {
         Ok(Oven { layer, suite, stack: Stack { work, lower }, home, log })
     }
 
-    /// Makes the layer's tree; gives the packages of the image when the layer is the seal.
-    pub(super) fn make(&self) -> Result<Vec<Package>, BakeError> {
+    /// Makes the layer's tree; says what is in the image when the layer is the seal.
+    pub(super) fn make(&self) -> Result<Sealed, BakeError> {
         match &self.layer.work {
             Work::Base { suite } => self.base(suite)?,
             Work::Packages(names) => self.packages(names)?,
@@ -118,7 +118,7 @@ impl<'a> Oven<'a> {
                 return seal::seal(self);
             }
         }
-        Ok(Vec::new())
+        Ok(Sealed::default())
     }
 
     fn base(&self, suite: &str) -> Result<(), BakeError> {
@@ -194,6 +194,15 @@ impl<'a> Oven<'a> {
         find.args(["find", TREE, "-newermt", &format!("@{since}")]);
         find.args(["-exec", "touch", "--no-dereference", &format!("--date=@{EPOCH}"), "{}", "+"]);
         self.execute(&mut find, PATIENCE)
+    }
+
+    /// The digest of all that lies in the layer.
+    pub(super) fn digest(&self) -> Result<String, BakeError> {
+        let list = self.stack.work.join("inventory.jsonl");
+        let mut inventory = self.stack.beside();
+        inventory.args(inventory::command_line("layer", "inventory.jsonl").at(&list)?);
+        self.execute(&mut inventory, PATIENCE)?;
+        inventory::digest_of_layer(&list).at(&list)
     }
 
     /// Runs a test in the finished image; what it changes is thrown away.

@@ -13,22 +13,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
 use crate::recipe::{Layer, Plan};
-use crate::store::{Image, ImageId, Manifest, Package, Store, StoreError};
+use crate::store::{Image, ImageId, Input, Manifest, Store, StoreError};
 
 mod disk;
 mod error;
+pub mod export;
+pub mod fsck;
 mod inodes;
+pub mod inventory;
 mod layer;
 mod process;
 mod progress;
+mod reproduce;
 mod sandbox;
 mod seal;
 
 pub use error::BakeError;
 pub use progress::{LayerNote, Outcome, Progress, Silent};
+pub use reproduce::{Reproduction, reproduce};
 
 use error::At;
 use layer::Oven;
+use seal::Sealed;
 
 /// What came of a bake.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +52,10 @@ struct LayerRecord {
     about: String,
     baked_at: String,
     took_ms: u64,
-    /// Of a seal: what is installed.
-    packages: Vec<Package>,
+    /// Of all that lies in it, see [`inventory`].
+    digest: String,
+    /// Of a seal: what is in the image.
+    sealed: Sealed,
 }
 
 /// Makes the image that `plan` describes, or finds it in the store.
@@ -66,6 +74,7 @@ pub fn bake(
         return Ok(Baked { image, reused: true });
     }
     require_root_and_tools()?;
+    let _used = store.in_use()?;
     store.sweep()?;
     let mut timings = BTreeMap::new();
     let mut trees: Vec<PathBuf> = Vec::new();
@@ -120,8 +129,9 @@ fn ensure_layer(
     started();
     let (begun, clock) = (Instant::now(), SystemTime::now());
     let oven = Oven::prepare(plan, layer, work.dir(), trees, home)?;
-    let packages = oven.make()?;
+    let sealed = oven.make()?;
     oven.settle(clock)?;
+    let digest = oven.digest()?;
     let took = begun.elapsed();
     let record = LayerRecord {
         id: id.to_owned(),
@@ -129,7 +139,8 @@ fn ensure_layer(
         about: layer.work.about(),
         baked_at: jiff::Timestamp::now().to_string(),
         took_ms: millis(took),
-        packages,
+        digest,
+        sealed,
     };
     let part = work.dir().join("layer");
     let path = part.join("layer.json");
@@ -162,7 +173,7 @@ fn make_image(
     let names = disk::Names::of(seal.id.as_str());
     let log = layer::log_path(home, &plan.name, "disk", id.as_str());
     let disk = disk::Disk { size: plan.instance.disk, names: &names, seal: &seal_dir, recipe: &plan.name };
-    let stored_bytes = match twin(plan, store)? {
+    let (stored_bytes, digests) = match twin(plan, store)? {
         Some(twin) => disk.link(&twin, &part)?,
         None => disk.make(work.dir(), trees, &part, &log)?,
     };
@@ -172,10 +183,13 @@ fn make_image(
         id: id.clone(),
         name: plan.name.clone(),
         layers: plan.layers.iter().map(|layer| layer.id.to_string()).collect(),
+        inputs: inputs(plan).at(&part)?,
+        kernel: record.sealed.kernel,
         kernel_cmdline: names.kernel_cmdline(),
         disk_bytes: plan.instance.disk.0,
         stored_bytes,
-        packages: record.packages,
+        digests,
+        packages: record.sealed.packages,
         instance: plan.instance.clone(),
         baked_at: jiff::Timestamp::now().to_string(),
         timings_ms,
@@ -184,6 +198,14 @@ fn make_image(
     let text = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from).at(&path)?;
     fs::write(&path, text).at(&path)?;
     Ok(store.publish_image(id, work, &part)?)
+}
+
+fn inputs(plan: &Plan) -> std::io::Result<Vec<Input>> {
+    let input = |layer: &Layer| {
+        let (id, recipe) = (layer.id.to_string(), layer.recipe.clone());
+        Ok(Input { layer: id, recipe, work: serde_json::to_value(&layer.work)? })
+    };
+    plan.layers.iter().map(input).collect()
 }
 
 /// An image with the same disk, which differs only in its name or in what it says of instances.

@@ -3,10 +3,20 @@
 use std::fs;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{At, BakeError};
 use super::layer::{Oven, TREE};
 use super::sandbox::Access;
 use crate::store::Package;
+
+/// What sealing finds out about an image.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Sealed {
+    pub packages: Vec<Package>,
+    /// The kernel's release.
+    pub kernel: String,
+}
 
 /// Removes what installing leaves behind, then writes to /run/out what the disk needs, the list of packages,
 /// and the findings of a search that looks further than the removal did.
@@ -16,7 +26,7 @@ const SEAL: &str = include_str!("seal.sh");
 const INITRD: &str = include_str!("initrd.sh");
 
 /// Cleans the tree, looks whether it is clean, and keeps kernel and boot loader beside it.
-pub(super) fn seal(oven: &Oven<'_>) -> Result<Vec<Package>, BakeError> {
+pub(super) fn seal(oven: &Oven<'_>) -> Result<Sealed, BakeError> {
     let out = oven.work().join("layer/boot");
     fs::create_dir(&out).at(&out)?;
     let init = out.join("initrd.sh");
@@ -34,6 +44,7 @@ pub(super) fn seal(oven: &Oven<'_>) -> Result<Vec<Package>, BakeError> {
         return Err(BakeError::NotSealed(findings));
     }
     let packages = parse_packages(&read("packages")?);
+    let kernel = read("kernel")?.trim().to_owned();
     // Still there when the image has no busybox to make an initial RAM disk with.
     if init.exists() {
         fs::remove_file(&init).at(&init)?;
@@ -43,7 +54,7 @@ pub(super) fn seal(oven: &Oven<'_>) -> Result<Vec<Package>, BakeError> {
             return Err(BakeError::Incomplete(what));
         }
     }
-    Ok(packages)
+    Ok(Sealed { packages, kernel })
 }
 
 fn parse_packages(text: &str) -> Vec<Package> {
@@ -51,7 +62,14 @@ fn parse_packages(text: &str) -> Vec<Package> {
         .lines()
         .filter_map(|line| {
             let mut fields = line.split('\t').map(str::to_owned);
-            Some(Package { name: fields.next()?, version: fields.next()?, arch: fields.next()? })
+            let mut next = || fields.next();
+            Some(Package {
+                name: next()?,
+                version: next()?,
+                arch: next()?,
+                source: next()?,
+                source_version: next()?,
+            })
         })
         .collect();
     packages.sort();

@@ -23,11 +23,12 @@ find /var/tmp -mindepth 1 -delete
     find /etc/machine-id -size +0 -print
 } > /run/out/findings
 
-dpkg-query --show --showformat '${Package}\t${Version}\t${Architecture}\n' > /run/out/packages
+dpkg-query --show --showformat '${Package}\t${Version}\t${Architecture}\t${source:Package}\t${source:Version}\n' > /run/out/packages
 
 # The newest kernel. Copied inside the sandbox, where links cannot lead out of the image.
 kernel=$(find /boot -maxdepth 1 -type f -name 'vmlinuz-*' | sort -V | tail -n 1)
 if [ -n "$kernel" ]; then cp -- "$kernel" /run/out/vmlinuz; fi
+printf '%s\n' "${kernel#/boot/vmlinuz-}" > /run/out/kernel
 loader=/usr/lib/systemd/boot/efi/systemd-bootx64.efi
 if [ -f "$loader" ]; then cp -- "$loader" /run/out/boot.efi; fi
 

@@ -205,6 +205,24 @@ mod tests {
         insta::assert_snapshot!(conflict, @"instance.freeze cannot have a majority of etcd: not enough is left by f1-instance.kill at that time");
     }
 
+    #[test]
+    fn what_is_done_in_an_instance_needs_it_up_when_it_begins() {
+        let skew = "inject: { clock.skew: { target: { nodes: [web-1] }, by: 1h } }";
+        let strobe = "inject: { clock.strobe: { target: { nodes: [web-1] }, by: 1h } }";
+        let cpu = "inject: { resource.cpu: { target: { nodes: [web-1] } } }";
+        let kill = "inject: { instance.kill: { target: { nodes: [web-1] } } }";
+        let drawn = |first: &str, second: &str| {
+            let yaml = format!("- {{ at: 1s, for: 5s, {first} }}\n- {{ at: 3s, for: 5s, {second} }}\n");
+            schedule(&steps(&yaml), &roster(), Seed(1)).map(|_| ())
+        };
+        // They get along, and a machine may vanish whatever goes on in it.
+        assert_eq!(drawn(skew, cpu), Ok(()));
+        assert_eq!(drawn(skew, kill), Ok(()));
+        // One clock cannot be wrong in two ways, and nothing can be done in a machine that is off.
+        assert_eq!(drawn(skew, strobe).unwrap_err().step, 1);
+        assert_eq!(drawn(kill, skew).unwrap_err().step, 1);
+    }
+
     fn any_step() -> impl Strategy<Value = String> {
         let target = prop_oneof![
             Just("{ one: etcd }"),

@@ -7,9 +7,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, Printer, kind};
-use crate::bake::{LayerNote, Outcome, Progress, bake};
+use crate::bake::{LayerNote, Outcome, Progress, Reproduction, bake, reproduce};
 use crate::home::Home;
-
 use crate::store::Store;
 use crate::units::Size;
 
@@ -22,6 +21,10 @@ pub struct BakeArgs {
     /// Give a variable of the recipe a value; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_set)]
     sets: Vec<(String, String)>,
+
+    /// Then bake it twice more from nothing, and compare every byte; exits with 1 if they differ.
+    #[arg(long)]
+    verify_reproducible: bool,
 }
 
 /// Splits `NAME=VALUE`.
@@ -39,6 +42,10 @@ pub fn run(args: &BakeArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let store = Store::open(&home)?;
     let baked = bake(recipe.plan(), &store, &home, &mut Lines::new(printer))?;
     let manifest = &baked.image.manifest;
+    let proof = match args.verify_reproducible {
+        true => Some(reproduce(recipe.plan(), &store, &home, &mut Lines::new(printer))?),
+        false => None,
+    };
     printer.json(&json!({
         "name": manifest.name,
         "id": manifest.id,
@@ -49,6 +56,7 @@ pub fn run(args: &BakeArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         "stored_bytes": manifest.stored_bytes,
         "layers": manifest.layers,
         "took_ms": started.elapsed().as_millis() as u64,
+        "reproduced": proof,
     }));
     printer.line(format!(
         "{} {}  {} of {}, {}  {}",
@@ -59,7 +67,19 @@ pub fn run(args: &BakeArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         if baked.reused { "reused".to_owned() } else { format!("{:.1}s", started.elapsed().as_secs_f64()) },
         baked.image.dir.display()
     ));
-    Ok(ExitCode::SUCCESS)
+    let Some(Reproduction { differences, took_ms, .. }) = proof else { return Ok(ExitCode::SUCCESS) };
+    if differences.is_empty() {
+        let [one, other] = took_ms.map(|took| took as f64 / 1000.0);
+        printer.line(format!(
+            "reproducible: baked twice from nothing, in {one:.1}s and {other:.1}s, to the same bytes"
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    printer.line("not reproducible: baked twice from nothing,");
+    for difference in &differences {
+        printer.line(format!("  {difference}"));
+    }
+    Ok(ExitCode::from(1))
 }
 
 /// One line a layer, when it is there.

@@ -85,7 +85,7 @@ fn scenario(scenario: &Scenario, seed: Option<u64>, printer: &Printer) -> Result
     if !abilities.is_empty() {
         let row = |ability: &Ability| {
             vec![
-                format!("  {}", ability.fault),
+                format!("    {}", ability.fault),
                 ability.skipped.clone().unwrap_or_else(|| "possible".to_owned()),
             ]
         };

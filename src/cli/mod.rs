@@ -21,6 +21,7 @@ pub mod gate;
 pub mod gc;
 pub mod heal;
 pub mod images;
+pub mod inventory;
 mod kind;
 pub mod list;
 pub mod logs;
@@ -76,6 +77,8 @@ enum Command {
     Man(schema::ManArgs),
     #[command(name = crate::fleet::qemu::SUPERVISE, hide = true)]
     Supervise(supervise::SuperviseArgs),
+    #[command(name = crate::bake::inventory::INVENTORY, hide = true)]
+    Inventory(inventory::InventoryArgs),
 }
 
 /// Reads a whole number between `least` and `most`, and says so where there is none.
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => schema::completions(&args, &printer),
         Command::Man(args) => schema::man(&args, &printer),
         Command::Supervise(args) => supervise::run(&args),
+        Command::Inventory(args) => inventory::run(&args),
     };
     result.unwrap_or_else(|failure| failure.report(&printer))
 }

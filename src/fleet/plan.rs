@@ -267,16 +267,9 @@ mod tests {
 
     fn image_with(files: Vec<InstanceFile>) -> Image {
         let manifest = Manifest {
-            id: ImageId::from_hash(blake3::hash(b"image")),
-            name: "etcd".to_owned(),
-            layers: Vec::new(),
-            kernel_cmdline: String::new(),
             disk_bytes: 5 << 30,
-            stored_bytes: 0,
-            packages: Vec::new(),
             instance: InstanceDefaults { files, ..InstanceDefaults::default() },
-            baked_at: String::new(),
-            timings_ms: BTreeMap::new(),
+            ..Manifest::blank(ImageId::from_hash(blake3::hash(b"image")), "etcd")
         };
         Image { manifest, dir: PathBuf::from("/nowhere") }
     }

@@ -13,10 +13,10 @@ use serde::Serialize;
 use super::instance::InstanceDefaults;
 
 /// Raised whenever the same plan would be baked to something else than before.
-const FORMAT: &str = "ovenproof layer v2";
+const FORMAT: &str = "ovenproof layer v3";
 /// The same for the seal, which adds what a direct boot needs: the layers below stay.
-const SEAL_FORMAT: &str = "ovenproof seal v3";
-const IMAGE_FORMAT: &str = "ovenproof image v2";
+const SEAL_FORMAT: &str = "ovenproof seal v4";
+const IMAGE_FORMAT: &str = "ovenproof image v3";
 
 /// What a layer will contain, by content: 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -70,12 +70,17 @@ pub struct Manifest {
     pub name: String,
     /// Ids of the layers, base first.
     pub layers: Vec<String>,
+    /// What went in, layer by layer.
+    pub inputs: Vec<Input>,
+    /// The kernel's release, such as `6.1.0-56-cloud-amd64`.
+    pub kernel: String,
     /// Command line for booting the kernel directly, without what a provider adds (`console`, `ip`, ...);
     /// names the root by PARTUUID.
     pub kernel_cmdline: String,
     /// Size of the disk in bytes as the instance sees it, and what of it is not holes.
     pub disk_bytes: u64,
     pub stored_bytes: u64,
+    pub digests: Digests,
     pub packages: Vec<Package>,
     pub instance: InstanceDefaults,
     /// When it was baked, in RFC 3339; not part of the id.
@@ -84,11 +89,57 @@ pub struct Manifest {
     pub timings_ms: BTreeMap<String, u64>,
 }
 
+impl Manifest {
+    /// Of an image of which nothing but its id and name is known.
+    pub fn blank(id: ImageId, name: &str) -> Self {
+        Manifest {
+            id,
+            name: name.to_owned(),
+            layers: Vec::new(),
+            inputs: Vec::new(),
+            kernel: String::new(),
+            kernel_cmdline: String::new(),
+            disk_bytes: 0,
+            stored_bytes: 0,
+            digests: Digests::default(),
+            packages: Vec::new(),
+            instance: InstanceDefaults::default(),
+            baked_at: String::new(),
+            timings_ms: BTreeMap::new(),
+        }
+    }
+}
+
+/// What one layer was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    pub layer: String,
+    /// The recipe of the chain that asked for it.
+    pub recipe: String,
+    /// The rendered definition: what was done, with the digest of every file that was read.
+    pub work: serde_json::Value,
+}
+
+/// What the files of an image must be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    /// Of the disk, as [`super::digest::sparse_digest`] makes them.
+    pub disk: String,
+    /// BLAKE3, as of all that follows.
+    pub kernel: String,
+    pub initrd: Option<String>,
+    /// Of the list of files.
+    pub files: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {
     pub name: String,
     pub version: String,
     pub arch: String,
+    /// The source package that it was built from, and that one's version: what advisories speak of.
+    pub source: String,
+    pub source_version: String,
 }
 
 /// A sealed image in the store.
@@ -119,6 +170,11 @@ impl Image {
     /// `ovenproof.root=` on the kernel command line names.
     pub fn initrd(&self) -> Option<PathBuf> {
         Some(self.dir.join("initrd.img")).filter(|path| path.is_file())
+    }
+
+    /// The list of everything in it, see [`super::files`].
+    pub fn files_path(&self) -> PathBuf {
+        self.dir.join("files.jsonl")
     }
 
     pub fn manifest_path(dir: &Path) -> PathBuf {

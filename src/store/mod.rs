@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! layers/ID/                         one step of a bake: tree/ and layer.json
-//! images/ID/                         disk.raw, vmlinuz, manifest.json
+//! images/ID/                         disk.raw, vmlinuz, initrd.img, manifest.json, files.jsonl
 //! names/NAME/latest                  id of the recipe's newest image
 //! channels/NAME/CHANNEL.json         the image a channel points at, and the evidence that moved it
 //! snapshots/KEY/                     a fleet saved whole, see [`snapshot`]
+//! lock                               held by bakes together, and by who collects garbage alone
 //! tmp/                               work in progress, see [`workspace`]
 //! ```
 
@@ -19,12 +20,17 @@ use std::path::{Path, PathBuf};
 use crate::home::{Home, write_atomically};
 
 pub mod channel;
+pub mod diff;
+pub mod digest;
+pub mod files;
+pub mod gc;
 pub mod image;
+pub mod sbom;
 pub mod snapshot;
 pub mod workspace;
 
 pub use channel::Promotion;
-pub use image::{Image, ImageId, Manifest, Package};
+pub use image::{Digests, Image, ImageId, Input, Manifest, Package};
 pub use workspace::Workspace;
 
 /// Why the store could not give what was asked for.
@@ -149,6 +155,57 @@ impl Store {
         Ok(image)
     }
 
+    /// The image with exactly this id, if every byte of it is what its manifest says.
+    pub fn check_image(&self, id: &ImageId) -> Result<Image, StoreError> {
+        let image = self.image(id)?;
+        let digests = &image.manifest.digests;
+        let disk = image.disk();
+        let mut checks = vec![(disk.clone(), digest::sparse_digest(&disk).at(&disk)?, digests.disk.clone())];
+        let mut plain = vec![(image.kernel(), digests.kernel.clone())];
+        plain.push((image.files_path(), digests.files.clone()));
+        plain.extend(digests.initrd.clone().map(|digest| (image.dir.join("initrd.img"), digest)));
+        for (path, expected) in plain {
+            let found = match fs::read(&path) {
+                Ok(bytes) => blake3::hash(&bytes).to_hex().to_string(),
+                Err(error) => return Err(StoreError::Damaged { path, why: error.to_string() }),
+            };
+            checks.push((path, found, expected));
+        }
+        match checks.into_iter().find(|(_, found, expected)| found != expected) {
+            None => Ok(image),
+            Some((path, ..)) => Err(StoreError::Damaged {
+                path,
+                why: "its content has changed since it was baked".to_owned(),
+            }),
+        }
+    }
+
+    /// Names and channels that point at what is not there: `name` or `channel`, which one, and why.
+    pub fn dangling(&self) -> Result<Vec<(&'static str, String, String)>, StoreError> {
+        let mut found = Vec::new();
+        for name in self.names()? {
+            let latest = self.latest(&name).map(|id| id.filter(|id| !self.image_dir(id).exists()));
+            match latest {
+                Ok(None) => {}
+                Ok(Some(id)) => found.push(("name", name, format!("there is no image {}", id.short()))),
+                Err(error) => found.push(("name", name, error.to_string())),
+            }
+        }
+        for name in entries(&self.root.join("channels"))? {
+            match self.channels(&name) {
+                Ok(channels) => {
+                    let gone = channels.into_iter().filter(|(_, to)| !self.image_dir(&to.image).exists());
+                    found.extend(gone.map(|(channel, to)| {
+                        let why = format!("there is no image {}", to.image.short());
+                        ("channel", format!("{name}:{channel}"), why)
+                    }));
+                }
+                Err(error) => found.push(("channel", name, error.to_string())),
+            }
+        }
+        Ok(found)
+    }
+
     /// All sound images, by name, the newest of each name first. Damaged ones are left out; asking for
     /// one by name or id says what is wrong with it.
     pub fn list(&self) -> Result<Vec<Image>, StoreError> {
@@ -201,9 +258,7 @@ impl Store {
             }
         }
         self.sweep()?;
-        // Out of sight in one step, so that a crash never leaves half an image under its id.
-        let work = Workspace::begin(&self.tmp(), &format!("remove-{id}")).at(&dir)?;
-        fs::rename(&dir, work.dir().join("image")).at(&dir)?;
+        self.put_away(&dir)?;
         for name in self.names()? {
             if self.latest(&name)?.as_ref() == Some(id) {
                 match self.list()?.iter().find(|image| image.manifest.name == name) {
@@ -256,10 +311,29 @@ impl Store {
         self.image(id)
     }
 
+    /// Starts work on something that stays nowhere.
+    pub fn begin_scratch(&self, name: &str) -> Result<Workspace, StoreError> {
+        Workspace::begin(&self.tmp(), name).at(&self.tmp())
+    }
+
     /// Puts an unusable image out of the way, so that it can be baked again.
     pub fn discard_damaged(&self, id: &ImageId) -> Result<(), StoreError> {
-        let dir = self.image_dir(id);
-        workspace::remove_tree(&dir).at(&dir)
+        self.put_away(&self.image_dir(id))
+    }
+
+    /// Puts a layer out of the way; what stands on it stays, for it counts by its own content.
+    pub fn discard_layer(&self, id: &str) -> Result<(), StoreError> {
+        self.put_away(&self.layer_dir(id))
+    }
+
+    /// Removes `dir`: out of sight in one step, so that a crash never leaves half of it under its name.
+    fn put_away(&self, dir: &Path) -> Result<(), StoreError> {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let work = Workspace::begin(&self.tmp(), &format!("remove-{name}")).at(dir)?;
+        match fs::rename(dir, work.dir().join("removed")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.at(dir),
+        }
     }
 
     fn image_dir(&self, id: &ImageId) -> PathBuf {
@@ -270,7 +344,13 @@ impl Store {
         self.root.join("tmp")
     }
 
-    fn ids(&self) -> Result<Vec<ImageId>, StoreError> {
+    /// Ids of all layers.
+    pub fn layers(&self) -> Result<Vec<String>, StoreError> {
+        entries(&self.root.join("layers"))
+    }
+
+    /// Ids of all images, sound or not.
+    pub fn ids(&self) -> Result<Vec<ImageId>, StoreError> {
         Ok(entries(&self.root.join("images"))?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 }

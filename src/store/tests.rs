@@ -1,6 +1,4 @@
 use super::*;
-use crate::recipe::InstanceDefaults;
-use std::collections::BTreeMap;
 
 struct Bench {
     store: Store,
@@ -24,17 +22,20 @@ impl Bench {
         fs::create_dir(&part).unwrap();
         fs::write(part.join("disk.raw"), "disk").unwrap();
         fs::write(part.join("vmlinuz"), "kernel").unwrap();
+        fs::write(part.join("files.jsonl"), "").unwrap();
         let manifest = Manifest {
-            id: id.clone(),
-            name: name.to_owned(),
             layers: vec!["l1".to_owned()],
             kernel_cmdline: "root=PARTUUID=x rw".to_owned(),
             disk_bytes: 4,
             stored_bytes: 4,
-            packages: Vec::new(),
-            instance: InstanceDefaults::default(),
+            digests: Digests {
+                disk: digest::sparse_digest(&part.join("disk.raw")).unwrap(),
+                kernel: blake3::hash(b"kernel").to_hex().to_string(),
+                initrd: None,
+                files: blake3::hash(b"").to_hex().to_string(),
+            },
             baked_at: baked_at.to_owned(),
-            timings_ms: BTreeMap::new(),
+            ..Manifest::blank(id.clone(), name)
         };
         fs::write(part.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
         let image = self.store.publish_image(id, work, &part).unwrap();
@@ -112,4 +113,76 @@ fn removing_the_last_image_removes_its_name() {
     bench.store.remove(&id("aaaa1")).unwrap();
     assert!(matches!(bench.store.resolve("etcd").unwrap_err(), StoreError::NoSuchImage { .. }));
     assert!(bench.store.names().unwrap().is_empty());
+}
+
+#[test]
+fn garbage_is_what_no_name_no_channel_and_no_fleet_needs() {
+    let bench = bench();
+    let store = &bench.store;
+    for (start, day) in [("aaaa1", 1), ("aaaa2", 2), ("aaaa3", 3), ("aaaa4", 4)] {
+        bench.add("etcd", &id(start), &format!("2026-01-0{day}T00:00:00Z"));
+    }
+    for layer in ["l1", "l2"] {
+        fs::create_dir_all(store.layer_dir(layer).join("tree")).unwrap();
+        fs::write(store.layer_dir(layer).join("tree/file"), vec![1; 10_000]).unwrap();
+    }
+    store.promote("etcd", "stable", &id("aaaa1"), &serde_json::Value::Null).unwrap();
+    fs::create_dir_all(store.root().join("tmp/dead")).unwrap();
+    let garbage = store.garbage(&[id("aaaa2")].into()).unwrap();
+    let images: Vec<_> = garbage.images.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!(images, [id("aaaa3")]);
+    assert_eq!((garbage.layers.as_slice(), garbage.unfinished), (&["l2".to_owned()] as &[_], 1));
+    assert!(garbage.bytes >= 10_000, "{}", garbage.bytes);
+    assert_eq!(store.list().unwrap().len(), 4, "looking removes nothing");
+    store.collect(&garbage).unwrap();
+    assert!(store.garbage(&[id("aaaa2")].into()).unwrap().is_empty());
+    assert_eq!((store.list().unwrap().len(), store.layers().unwrap()), (3, vec!["l1".to_owned()]));
+}
+
+#[test]
+fn what_shares_its_bytes_with_something_that_stays_frees_none() {
+    let bench = bench();
+    let old = bench.add("etcd", &id("aaaa1"), "2026-01-01T00:00:00Z");
+    let new = bench.add("etcd", &id("aaaa2"), "2026-01-02T00:00:00Z");
+    fs::write(old.disk(), vec![1; 1 << 20]).unwrap();
+    let alone = bench.store.garbage(&Default::default()).unwrap().bytes;
+    fs::remove_file(new.disk()).unwrap();
+    fs::hard_link(old.disk(), new.disk()).unwrap();
+    let shared = bench.store.garbage(&Default::default()).unwrap().bytes;
+    assert_eq!(alone - shared, 1 << 20);
+}
+
+#[test]
+fn who_collects_garbage_waits_for_who_bakes() {
+    let bench = bench();
+    let (first, second) = (bench.store.in_use().unwrap(), bench.store.in_use().unwrap());
+    let (told, waits) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let alone = scope.spawn(|| bench.store.alone(move || told.send(()).unwrap()).map(drop));
+        waits.recv().unwrap();
+        assert!(!alone.is_finished());
+        drop((first, second));
+        alone.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_changed_byte_is_found_wherever_it_is() {
+    let bench = bench();
+    let image = bench.add("etcd", &id("aaaa1"), "2026-01-01T00:00:00Z");
+    bench.store.check_image(image.id()).unwrap();
+    for (path, other) in [(image.disk(), "disc"), (image.kernel(), "kernal"), (image.files_path(), "x")] {
+        let before = fs::read(&path).unwrap();
+        fs::write(&path, other).unwrap();
+        let error = bench.store.check_image(image.id()).unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged { path: at, .. } if *at == path), "{error}");
+        fs::write(&path, before).unwrap();
+    }
+    bench.store.check_image(image.id()).unwrap();
+    assert!(bench.store.dangling().unwrap().is_empty());
+    bench.store.promote("etcd", "stable", image.id(), &serde_json::Value::Null).unwrap();
+    bench.store.discard_damaged(image.id()).unwrap();
+    let dangling = bench.store.dangling().unwrap();
+    let what: Vec<_> = dangling.iter().map(|(kind, name, _)| (*kind, name.as_str())).collect();
+    assert_eq!(what, [("name", "etcd"), ("channel", "etcd:stable")]);
 }

@@ -66,7 +66,7 @@ impl Drop for Workspace {
 
 /// A lock on a file that is still linked at its path: a file that its last owner unlinked protects nothing.
 #[derive(Debug)]
-struct OwnedLock {
+pub(super) struct OwnedLock {
     path: PathBuf,
     _file: File,
 }
@@ -91,9 +91,19 @@ impl OwnedLock {
 
 /// Removes the work of owners that died; returns how many entries that were.
 pub(super) fn sweep(tmp: &Path) -> io::Result<usize> {
+    let works = abandoned(tmp)?;
+    for (work, lock) in &works {
+        remove_tree(work)?;
+        fs::remove_file(&lock.path)?;
+    }
+    Ok(works.len())
+}
+
+/// The work of owners that died, and what keeps others from it meanwhile.
+pub(super) fn abandoned(tmp: &Path) -> io::Result<Vec<(PathBuf, OwnedLock)>> {
     let entries = match fs::read_dir(tmp) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     // A directory and its lock are one entry, and either may be all that is left of it.
@@ -103,16 +113,14 @@ pub(super) fn sweep(tmp: &Path) -> io::Result<usize> {
         let is_lock = path.extension().is_some_and(|extension| extension == "lock");
         works.insert(if is_lock { path.with_extension("") } else { path });
     }
-    let mut removed = 0;
+    let mut abandoned = Vec::new();
     for work in works {
         let lock_path = work.with_added_extension("lock");
         if let Some(lock) = OwnedLock::take(&lock_path, FlockOperation::NonBlockingLockExclusive)? {
-            remove_tree(&work)?;
-            fs::remove_file(&lock.path)?;
-            removed += 1;
+            abandoned.push((work, lock));
         }
     }
-    Ok(removed)
+    Ok(abandoned)
 }
 
 /// Removes a directory and all in it; that it is not there is fine.

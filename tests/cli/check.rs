@@ -36,6 +36,26 @@ fn the_same_seed_prints_the_same_schedule() {
     assert_eq!(check("7"), check("7"));
     let found: serde_json::Value = serde_json::from_slice(&check("7")).unwrap();
     assert_eq!(found[0]["schedule"][0]["inject_at_us"], 4_000_000);
+    let able = serde_json::json!([
+        { "fault": "instance.kill", "skipped": null },
+        { "fault": "network.delay", "skipped": null },
+    ]);
+    assert_eq!(found[0]["provider"], serde_json::json!({ "name": "qemu", "faults": able }));
+}
+
+#[test]
+fn faults_are_explained() {
+    let home = tempfile::tempdir().unwrap();
+    let said = |args: &[&str]| ovenproof(&home).args(args).assert().success().get_output().stdout.clone();
+    insta::assert_snapshot!(String::from_utf8(said(&["faults", "process.kill"])).unwrap());
+    let all: serde_json::Value = serde_json::from_slice(&said(&["--json", "faults"])).unwrap();
+    assert!(all.as_array().is_some_and(|pages| pages.iter().any(|page| page["name"] == "clock.skew")));
+    let markdown = String::from_utf8(said(&["faults", "--markdown"])).unwrap();
+    assert_eq!(markdown, std::fs::read_to_string("scenarios/FAULTS.md").unwrap());
+    let output =
+        ovenproof(&home).args(["faults", "proces.kill"]).assert().code(2).get_output().stderr.clone();
+    let said = String::from_utf8(output).unwrap();
+    assert!(said.contains("did you mean `process.kill`?"), "{said}");
 }
 
 #[test]

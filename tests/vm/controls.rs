@@ -20,6 +20,14 @@ fn a_steady_state_that_cannot_hold_is_an_error_and_not_a_verdict_about_the_image
 }
 
 #[test]
+fn a_fault_without_effect_is_an_error_and_not_a_pass() {
+    baked(&["web"]);
+    let said = run(&["run", "tests/fixtures/no-effect.yaml", "--seed", "7"]).exits(4);
+    assert!(said.stdout.contains("lives on"), "{}", said.stdout);
+    assert_nothing_runs();
+}
+
+#[test]
 fn a_fault_aimed_at_nobody_is_refused_before_anything_starts() {
     let said = run(&["run", "scenarios/controls/no-such-target.yaml"]).exits(2);
     assert!(said.stderr.contains("no-such-target.yaml:"), "{}", said.stderr);

@@ -14,17 +14,26 @@ fn count(journal: &str, what: &str) -> usize {
     journal.lines().filter(|line| line.contains(what)).count()
 }
 
-#[test]
-fn every_fault_is_proven_and_undone() {
+/// Runs a scenario of so many faults, all of which must be proven and verified to be gone.
+fn all_proven_and_undone(scenario: &str, faults: usize) {
     baked(&["web"]);
-    let said = run(&["--json", "run", "tests/fixtures/every-fault.yaml", "--seed", "7"]).exits(0);
+    let said = run(&["--json", "run", scenario, "--seed", "7"]).exits(0);
     let journal = journal(&said.stdout);
-    let faults = 11;
     assert_eq!(count(&journal, "{\"injected\":"), faults, "{journal}");
     assert_eq!(count(&journal, "{\"proven\":"), faults, "{journal}");
     assert_eq!(count(&journal, "\"verified\":true"), faults, "{journal}");
     assert_eq!(count(&journal, "{\"not_proven\":"), 0, "{journal}");
     assert_nothing_runs();
+}
+
+#[test]
+fn every_fault_is_proven_and_undone() {
+    all_proven_and_undone("tests/fixtures/every-fault.yaml", 11);
+}
+
+#[test]
+fn every_fault_inside_a_guest_is_proven_and_undone() {
+    all_proven_and_undone("tests/fixtures/guest-faults.yaml", 12);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! From what was found to the verdict of the run, and the rule that a run in which too little happened is
 //! never a pass.
 
+use std::collections::BTreeSet;
+
 use super::RunResult;
 use super::phases::Finding;
 use crate::journal::{Entry, Event, OpOutcome, Phase, Verdict};
@@ -44,16 +46,19 @@ fn too_little(entries: &[Entry], has_workload: bool) -> Vec<String> {
     if scheduled && faults.is_empty() {
         missing.push("no fault took place".to_owned());
     }
-    let overlaps = |from: u64, to: u64| faults.iter().any(|(begin, end)| from < *end && *begin < to);
-    let (mut succeeded, mut overlapped, mut probed) = (0_usize, false, false);
+    let (mut succeeded, mut met) = (0_usize, BTreeSet::new());
+    let mut meet = |from: u64, to: u64| {
+        let under = faults.iter().filter(|fault| from < fault.end && fault.begin < to);
+        met.extend(under.map(|fault| fault.name));
+    };
     for entry in entries {
         match &entry.event {
             Event::Op(op) if op.invoked_us >= chaos && op.invoked_us < recovery => {
                 succeeded += usize::from(op.outcome == OpOutcome::Ok);
-                overlapped |= overlaps(op.invoked_us, op.completed_us);
+                meet(op.invoked_us, op.completed_us);
             }
-            Event::Probe { latency_us, .. } => {
-                probed |= overlaps(entry.at_us.saturating_sub(*latency_us), entry.at_us);
+            Event::Probe { latency_us, .. } if !has_workload => {
+                meet(entry.at_us.saturating_sub(*latency_us), entry.at_us);
             }
             _ => {}
         }
@@ -61,25 +66,101 @@ fn too_little(entries: &[Entry], has_workload: bool) -> Vec<String> {
     if has_workload && succeeded == 0 {
         missing.push("no operation of the workload succeeded".to_owned());
     }
-    if !faults.is_empty() && has_workload && !overlapped {
-        missing.push("no operation took place during a fault".to_owned());
-    }
-    if !faults.is_empty() && !has_workload && !probed {
-        missing.push("no probe was measured during a fault".to_owned());
+    let what = if has_workload { "no operation took place" } else { "no probe was measured" };
+    for fault in faults.iter().filter(|fault| !met.contains(fault.name)) {
+        missing.push(format!("{what} during {}", fault.name));
     }
     missing
 }
 
-/// From when to when each fault was at work, in microseconds.
-fn windows(entries: &[Entry]) -> Vec<(u64, u64)> {
+/// From when to when a fault was at work, in microseconds.
+struct Window<'a> {
+    name: &'a str,
+    begin: u64,
+    end: u64,
+}
+
+fn windows(entries: &[Entry]) -> Vec<Window<'_>> {
+    let steps = entries.iter().find_map(|entry| match &entry.event {
+        Event::Scheduled { steps } => Some(steps),
+        _ => None,
+    });
+    // What has only a moment is met by whatever comes after it.
+    let moment =
+        |name: &str| steps.into_iter().flatten().any(|step| step.fault == name && step.heal_at_us.is_none());
     let mut windows = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        let Event::Injected { fault: id, .. } = &entry.event else { continue };
+        let Event::Injected { fault: name, .. } = &entry.event else { continue };
         let later = entries.iter().skip(index);
-        let healed = later.filter(|e| matches!(&e.event, Event::Healed { fault, .. } if fault == id));
-        // A moment counts as one microsecond, so that something can overlap it.
-        let end = healed.map(|e| e.at_us).next().unwrap_or(u64::MAX).max(entry.at_us + 1);
-        windows.push((entry.at_us, end));
+        let healed = later.filter(|e| matches!(&e.event, Event::Healed { fault, .. } if fault == name));
+        let end = healed.map(|e| e.at_us).next().filter(|_| !moment(name)).unwrap_or(u64::MAX);
+        windows.push(Window { name, begin: entry.at_us, end });
     }
     windows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::event::{OpRecord, ScheduledFault};
+
+    /// Two faults, one of 10 s and a moment, and operations that begin at these seconds and take one.
+    fn missing(ops: &[u64]) -> Vec<String> {
+        let second = 1_000_000;
+        let step = |fault: &str, at: u64, heal_at_us| ScheduledFault {
+            fault: fault.to_owned(),
+            kind: "k".to_owned(),
+            inject_at_us: at,
+            heal_at_us,
+            params: serde_json::Value::Null,
+            targets: Vec::new(),
+        };
+        let steps = vec![step("long", 10 * second, Some(20 * second)), step("moment", 40 * second, None)];
+        let injected = |fault: &str| Event::Injected { fault: fault.to_owned(), targets: Vec::new() };
+        let healed =
+            |fault: &str| Event::Healed { fault: fault.to_owned(), verified: true, evidence: String::new() };
+        let mut events = vec![
+            (0, Event::Scheduled { steps }),
+            (0, Event::PhaseStarted { phase: Phase::Chaos }),
+            (10, injected("long")),
+            (20, healed("long")),
+            (40, injected("moment")),
+            (40, healed("moment")),
+            (60, Event::PhaseStarted { phase: Phase::Recovery }),
+        ];
+        events.extend(ops.iter().map(|at| {
+            let op = OpRecord {
+                workload: "w".to_owned(),
+                process: 0,
+                node: "n".to_owned(),
+                key: "k".to_owned(),
+                f: "read".to_owned(),
+                input: serde_json::Value::Null,
+                output: serde_json::Value::Null,
+                outcome: OpOutcome::Ok,
+                invoked_us: at * second,
+                completed_us: (at + 1) * second,
+                detail: String::new(),
+            };
+            (at + 1, Event::Op(op))
+        }));
+        let entries: Vec<Entry> =
+            events.into_iter().map(|(at, event)| Entry { at_us: at * second, event }).collect();
+        too_little(&entries, true)
+    }
+
+    #[test]
+    fn every_fault_must_be_met_by_something() {
+        assert_eq!(missing(&[5, 15, 30, 50]), [] as [&str; 0]);
+        assert_eq!(missing(&[5, 30, 50]), ["no operation took place during long"]);
+        assert_eq!(missing(&[15]), ["no operation took place during moment"]);
+        assert_eq!(
+            missing(&[]),
+            [
+                "no operation of the workload succeeded",
+                "no operation took place during long",
+                "no operation took place during moment"
+            ]
+        );
+    }
 }

@@ -15,8 +15,10 @@ use crate::journal::event::ScheduledFault;
 
 /// A fleet that does not answer within this does not answer at all.
 const FLEET: Duration = Duration::from_secs(120);
-/// A fault that was injected late, or has no duration, is still given this long to leave a proof.
+/// A fault that was injected late is still given this long to leave a proof.
 const PROOF: Duration = Duration::from_secs(3);
+/// A fault that has only a moment is given this long to leave a proof.
+const PROOF_OF_A_MOMENT: Duration = Duration::from_secs(15);
 /// A service without a leader, in the middle of an election, is asked for this long.
 const ELECTION: Duration = Duration::from_secs(20);
 /// A heal that fails is tried this often.
@@ -68,6 +70,7 @@ impl Life {
             fault: self.step.fault.clone(),
             fleet: Arc::clone(&self.stage.fleet),
             targets: targets.clone(),
+            lasts: self.end().map(|end| end.saturating_duration_since(Instant::now())),
             seed: self.stage.seed,
             boot_ids: self.stage.boot_ids.clone(),
         });
@@ -127,8 +130,8 @@ impl Life {
     }
 
     async fn prove(&self, fault: &mut dyn Fault, outcome: &mut Outcome) {
-        let soonest = Instant::now() + PROOF;
-        let until = self.end().map_or(soonest, |end| end.max(soonest));
+        let now = Instant::now();
+        let until = self.end().map_or(now + PROOF_OF_A_MOMENT, |end| end.max(now + PROOF));
         let proof = tokio::time::timeout_at(until, fault.prove());
         match self.stage.cancel.run_until_cancelled(proof).await {
             None => {}
@@ -136,7 +139,13 @@ impl Life {
                 self.record(Event::Proven { fault: self.step.fault.clone(), evidence });
             }
             Some(Ok(Err(error))) => self.not_proven(outcome, error.to_string()),
-            Some(Err(_)) => self.not_proven(outcome, "it left no proof until its end".to_owned()),
+            Some(Err(_)) => {
+                let seen = match fault.seen() {
+                    none if none.is_empty() => none,
+                    seen => format!("; last seen: {seen}"),
+                };
+                self.not_proven(outcome, format!("it left no proof until its end{seen}"));
+            }
         }
     }
 

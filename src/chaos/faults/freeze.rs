@@ -107,6 +107,6 @@ impl Fault for Frozen {
     }
 
     async fn back(&mut self) -> Result<Back, FaultError> {
-        ready(&self.scene).await
+        ready(&self.scene, &self.scene.targets).await
     }
 }

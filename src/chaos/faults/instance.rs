@@ -53,11 +53,11 @@ fn ready_within(node: &NodePlan) -> Duration {
     node.ready.as_ref().map_or(READY, |(_, within)| within.0)
 }
 
-/// Waits until every target passes its readiness probe; they had their start at the same time.
-pub(super) async fn ready(scene: &Scene) -> Result<Back, FaultError> {
+/// Waits until all of `names` pass their readiness probes; they had their start at the same time.
+pub(super) async fn ready(scene: &Scene, names: &[String]) -> Result<Back, FaultError> {
     let started = Instant::now();
     let mut known = Vec::new();
-    for name in &scene.targets {
+    for name in names {
         let node = scene.node(name)?;
         match scene.fleet.wait_ready(node, started + ready_within(node)).await {
             Ok(()) => known.push((name.clone(), "ready again".to_owned())),
@@ -68,6 +68,42 @@ pub(super) async fn ready(scene: &Scene) -> Result<Back, FaultError> {
         }
     }
     Ok(Back::Ready(known))
+}
+
+/// Waits until every target is ready in another boot, told by the guest itself.
+pub(super) async fn booted_anew(scene: &Scene) -> Result<Back, FaultError> {
+    let mut known = match ready(scene, &scene.targets).await? {
+        Back::Ready(known) => known,
+        not_ready @ Back::NotReady(_) => return Ok(not_ready),
+    };
+    for (name, words) in &mut known {
+        let Some(id) = ask(scene.fleet.session(name).as_ref()).await else { continue };
+        match scene.boot_ids.replace(name, id.clone()) {
+            Some(old) if old == id => {
+                return Err(FaultError::Instance(format!("{name} still has the boot id {old}")));
+            }
+            Some(old) => *words = format!("ready again, boot id {id} after {old}"),
+            None => *words = format!("ready again, boot id {id}"),
+        }
+    }
+    Ok(Back::Ready(known))
+}
+
+/// Says how the provider shows that the instance runs and that this is another boot.
+pub(super) async fn rebooted(
+    scene: &Scene,
+    name: &str,
+    before: &InstanceStatus,
+) -> Result<String, FaultError> {
+    let status = expect_state(scene, name, InstanceState::Running).await?;
+    match status.boots > before.boots || status.incarnation != before.incarnation {
+        true if status.boots > before.boots => {
+            Ok(format!("{name} is in boot {} after {}", status.boots, before.boots))
+        }
+        // Another machine counts from the beginning.
+        true => Ok(format!("{name} is {} after {}", status.incarnation, before.incarnation)),
+        false => Err(FaultError::Instance(format!("{name} runs as if nothing had happened to it"))),
+    }
 }
 
 /// Brings every target that is in `state` back by `action`; one that fails does not keep the others back.
@@ -121,18 +157,6 @@ impl Down {
             _ => InstanceState::Stopped,
         }
     }
-
-    /// Says how the provider shows that the instance runs and that this is another boot.
-    async fn rebooted(&self, name: &str, before: &InstanceStatus) -> Result<String, FaultError> {
-        let status = expect_state(&self.scene, name, InstanceState::Running).await?;
-        match status.boots > before.boots || status.incarnation != before.incarnation {
-            true if self.action == InstanceAction::Destroy => {
-                Ok(format!("{name} is {} after {}", status.incarnation, before.incarnation))
-            }
-            true => Ok(format!("{name} is in boot {} after {}", status.boots, before.boots)),
-            false => Err(FaultError::Instance(format!("{name} runs as if nothing had happened to it"))),
-        }
-    }
 }
 
 #[async_trait]
@@ -155,7 +179,7 @@ impl Fault for Down {
         let mut evidence = Vec::new();
         for (name, before) in &self.before {
             evidence.push(match self.action {
-                InstanceAction::Reboot => self.rebooted(name, before).await?,
+                InstanceAction::Reboot => rebooted(&self.scene, name, before).await?,
                 _ => {
                     expect_state(&self.scene, name, self.gone()).await?;
                     format!("{name} is gone ({})", before.incarnation)
@@ -172,26 +196,12 @@ impl Fault for Down {
     async fn verify_healed(&mut self) -> Result<String, FaultError> {
         let mut evidence = Vec::new();
         for (name, before) in &self.before {
-            evidence.push(self.rebooted(name, before).await?);
+            evidence.push(rebooted(&self.scene, name, before).await?);
         }
         Ok(evidence.join("; "))
     }
 
     async fn back(&mut self) -> Result<Back, FaultError> {
-        let mut known = match ready(&self.scene).await? {
-            Back::Ready(known) => known,
-            not_ready @ Back::NotReady(_) => return Ok(not_ready),
-        };
-        for (name, words) in &mut known {
-            let Some(id) = ask(self.scene.fleet.session(name).as_ref()).await else { continue };
-            match self.scene.boot_ids.replace(name, id.clone()) {
-                Some(old) if old == id => {
-                    return Err(FaultError::Instance(format!("{name} still has the boot id {old}")));
-                }
-                Some(old) => *words = format!("ready again, boot id {id} after {old}"),
-                None => *words = format!("ready again, boot id {id}"),
-            }
-        }
-        Ok(Back::Ready(known))
+        booted_anew(&self.scene).await
     }
 }

@@ -5,6 +5,7 @@
 //! decided by the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -15,26 +16,39 @@ use crate::fleet::{Capability, Fleet, FleetError, NodePlan};
 use crate::seed::Seed;
 
 mod about;
+mod clock;
+mod clock_skew;
+mod clock_strobe;
 mod corrupt;
+mod cpu;
 mod delay;
+mod disk_fill;
 mod dns;
 mod duplicate;
+mod file_corrupt;
 mod flap;
 mod freeze;
+mod inside;
 mod instance;
 mod jitter;
 mod kill;
 mod links;
 mod loss;
+mod memory;
+mod panic;
 mod partition;
 mod phoenix;
 mod port_block;
+mod process_kill;
+mod process_pause;
+mod processes;
 mod rate;
 mod reboot;
 mod reorder;
 mod replace;
 mod reset;
 mod rules;
+mod service_stop;
 mod stop;
 mod zone_outage;
 
@@ -101,6 +115,11 @@ pub trait Fault: Send {
     /// when the fault ends first.
     async fn prove(&mut self) -> Result<String, FaultError>;
 
+    /// What was seen of it so far, for the words about a fault that left no proof.
+    fn seen(&self) -> String {
+        String::new()
+    }
+
     async fn heal(&mut self) -> Result<(), FaultError>;
 
     /// Checks that nothing of the fault is left, and says how that is known. The fault has ended then;
@@ -139,6 +158,8 @@ pub struct Scene {
     pub fleet: Arc<dyn Fleet>,
     /// Names of the instances it hits, in the order in which they were drawn.
     pub targets: Vec<String>,
+    /// How long it will last; `None` for a moment.
+    pub lasts: Option<Duration>,
     pub seed: Seed,
     pub boot_ids: BootIds,
 }
@@ -203,6 +224,8 @@ catalogue! {
     "instance.zone_outage" => zone_outage::ZoneOutage,
     /// The whole fleet is destroyed but for its volumes, and made anew from its images at the end.
     "whole.phoenix" => phoenix::Phoenix,
+    /// The kernel crashes.
+    "instance.panic" => panic::Panic,
     /// Nothing passes between groups of instances.
     "network.partition" => partition::Partition,
     /// Frames to and from the targets arrive late.
@@ -227,6 +250,24 @@ catalogue! {
     "network.port_block" => port_block::PortBlock,
     /// TCP connections to and from the targets break off.
     "network.reset" => reset::Reset,
+    /// A file system has no room left.
+    "disk.fill" => disk_fill::DiskFill,
+    /// Processes that have nothing to do take the CPU.
+    "resource.cpu" => cpu::Cpu,
+    /// A process that does nothing takes the memory.
+    "resource.memory" => memory::Memory,
+    /// The time of day is wrong.
+    "clock.skew" => clock_skew::ClockSkew,
+    /// The time of day jumps to and fro.
+    "clock.strobe" => clock_strobe::ClockStrobe,
+    /// Processes end, once or again and again.
+    "process.kill" => process_kill::ProcessKill,
+    /// Processes stand still while the rest of the instance goes on.
+    "process.pause" => process_pause::ProcessPause,
+    /// A service is not there, and nobody can start it.
+    "service.stop" => service_stop::ServiceStop,
+    /// Bits of a file are flipped, or its end is cut off.
+    "file.corrupt" => file_corrupt::FileCorrupt,
 }
 
 impl FaultSpec {

@@ -11,7 +11,6 @@ use crate::chaos::schedule::Step;
 use crate::chaos::target::{Roster, Target};
 use crate::diagnostic::{BadFile, Located, Position};
 use crate::fleet::plan::resolve;
-use crate::recipe::InstanceDefaults;
 use crate::store::{Image, ImageId, Manifest};
 use crate::units::Span;
 use crate::verify::Expectation;
@@ -46,18 +45,7 @@ pub(super) fn all(path: &Path, text: &str, spec: &ScenarioSpec) -> Result<(Roste
 
 /// An image of which nothing is known yet, so that a fleet can be planned before anything is baked.
 fn unbaked() -> Image {
-    let manifest = Manifest {
-        id: ImageId::from_hash(blake3::hash(b"unbaked")),
-        name: String::new(),
-        layers: Vec::new(),
-        kernel_cmdline: String::new(),
-        disk_bytes: 0,
-        stored_bytes: 0,
-        packages: Vec::new(),
-        instance: InstanceDefaults::default(),
-        baked_at: String::new(),
-        timings_ms: Default::default(),
-    };
+    let manifest = Manifest::blank(ImageId::from_hash(blake3::hash(b"unbaked")), "");
     Image { manifest, dir: PathBuf::new() }
 }
 

@@ -5,7 +5,7 @@
 
 mod heal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,6 +18,7 @@ pub(crate) use self::heal::{processes_in, remove_leftovers};
 use super::process::ProcessId;
 use super::provider::Lifetime;
 use crate::home::{Home, Lock};
+use crate::store::ImageId;
 
 /// A fleet that exists, is about to, or was left behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct FleetRecord {
     pub supervisor: Option<ProcessId>,
     /// RFC 3339.
     pub created_at: String,
+    /// What its nodes boot from, which must stay for as long as it does.
+    #[serde(default)]
+    pub images: BTreeSet<ImageId>,
 }
 
 /// One line of the file, by the kind of thing that it is about.

@@ -18,6 +18,7 @@ fn record(home: &Home, name: &str, id: &str) -> FleetRecord {
         creator: ProcessId::current().unwrap(),
         supervisor: None,
         created_at: String::new(),
+        images: Default::default(),
     }
 }
 

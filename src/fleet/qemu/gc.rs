@@ -17,14 +17,18 @@ use crate::home::Home;
 use crate::store::Store;
 use crate::units::Size;
 
+/// Snapshots that no fleet can be restored from, each with the reason.
+pub fn useless_snapshots(store: &Store) -> Result<Vec<(String, String)>, FleetError> {
+    let keys = store.snapshots()?.into_iter();
+    Ok(keys.filter_map(|key| snapshot::useless(store, &key).map(|why| (key, why))).collect())
+}
+
 /// Removes it all, and the least recently used snapshots beyond `room`; says what it did, one sentence each.
 pub fn collect(home: &Home, store: &Store, room: Size) -> Result<Vec<String>, FleetError> {
     let mut done = Vec::new();
-    for key in store.snapshots()? {
-        if let Some(why) = snapshot::useless(store, &key) {
-            store.discard_snapshot(&key)?;
-            done.push(format!("removed the snapshot {}: {why}", short(&key)));
-        }
+    for (key, why) in useless_snapshots(store)? {
+        store.discard_snapshot(&key)?;
+        done.push(format!("removed the snapshot {}: {why}", short(&key)));
     }
     for key in store.bound_snapshots(room, None)? {
         done.push(format!("removed the snapshot {}: together they take more than {room}", short(&key)));

@@ -140,6 +140,7 @@ impl Qemu {
             creator: ProcessId::current().map_err(failed("cannot read /proc/self"))?,
             supervisor: None,
             created_at: jiff::Timestamp::now().to_string(),
+            images: setup.plan.nodes.iter().map(|node| node.image.clone()).collect(),
         })
     }
 }

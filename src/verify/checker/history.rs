@@ -96,6 +96,7 @@ pub fn by_key<'a>(records: &[&'a OpRecord]) -> Result<Vec<KeyHistory<'a>>, Strin
             (_, OpOutcome::Fail) | ("read", OpOutcome::Indeterminate) => continue,
             ("read", OpOutcome::Ok) => Action::Read(number(&record.output)),
             ("write", _) => Action::Write(number(&record.input)),
+            ("delete", _) => Action::Write(ABSENT),
             ("cas", outcome) => {
                 let pair = record.input.as_array().map(Vec::as_slice);
                 let Some([expected, new]) = pair else {

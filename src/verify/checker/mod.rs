@@ -1,11 +1,19 @@
 //! Checkers: pure functions from a history to what it proves.
 
+pub mod append;
+pub mod bank;
+pub mod counter;
 pub mod explain;
+pub mod finding;
 pub mod history;
+pub mod ids;
+pub mod linear;
 pub mod linearizable;
 mod mask;
 mod plan;
 mod prepare;
+pub mod queue;
+pub mod set;
 pub mod shrink;
 mod walk;
 

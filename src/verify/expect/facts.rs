@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::journal::{Entry, Event, OpOutcome, OpRecord, Phase};
+use crate::verify::checker::linear::History;
 
 /// The kinds of workloads whose keys are registers.
 pub(super) const REGISTERS: &[&str] = &["register", "key_value"];
+
+/// The kinds of workloads whose keys hold many values, each of which is promised.
+pub(super) const COLLECTIONS: &[&str] = &["set", "append", "queue"];
 
 /// The facts that expectations are judged by. Times are microseconds since the run started.
 pub(super) struct Facts<'a> {
@@ -133,11 +137,20 @@ impl<'a> Facts<'a> {
         (!attempts.iter().any(meets)).then(|| format!("nothing was learned: no {what} met a fault"))
     }
 
+    /// The kind of a workload.
+    pub(super) fn kind_of(&self, workload: &str) -> &'a str {
+        self.workloads.get(workload).map_or("register", |known| known.0)
+    }
+
     /// The operations of workloads of these kinds.
     pub(super) fn of_kinds(&self, kinds: &[&str]) -> Vec<&'a OpRecord> {
-        let kind_of =
-            |op: &OpRecord| self.workloads.get(op.workload.as_str()).map_or("register", |known| known.0);
-        self.ops.iter().filter(|op| kinds.contains(&kind_of(op))).copied().collect()
+        self.ops.iter().filter(|op| kinds.contains(&self.kind_of(&op.workload))).copied().collect()
+    }
+
+    /// The same with what their workloads were told.
+    pub(super) fn history(&self, kinds: &[&str]) -> History<'a> {
+        let plans = self.workloads.iter().map(|(name, (_, plan))| (*name, *plan)).collect();
+        History { ops: self.of_kinds(kinds), plans }
     }
 
     /// The operations as attempts; `workload` limits them to one workload.

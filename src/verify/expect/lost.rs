@@ -5,13 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use super::facts::{Facts, REGISTERS, attempts};
+use super::facts::{COLLECTIONS, Facts, REGISTERS, attempts};
 use super::known::{Complaint, Known};
 use super::{Expect, Finding, count};
 use crate::journal::{OpRecord, Verdict};
 use crate::verify::Budget;
 use crate::verify::checker::explain::{Teller, seconds};
 use crate::verify::checker::history::{ABSENT, KeyHistory, OPEN, Op, ValueId, by_key};
+use crate::verify::checker::linear::{History, Meter, OutOf, keys};
+use crate::verify::checker::{append, queue, set};
 
 /// So many lost registers are told of in full.
 const TOLD: usize = 20;
@@ -41,61 +43,126 @@ impl Expect for NoAcknowledgedWriteLost {
     }
 
     fn check(&self, known: &Known<'_>) -> Result<(), Complaint> {
-        known.has_kind_for(&format!("`{}`", self.title()), REGISTERS)
+        known.has_kind_for(&format!("`{}`", self.title()), &[REGISTERS, COLLECTIONS].concat())
     }
 
-    fn judge(&self, facts: &Facts<'_>, _: Budget) -> Finding {
-        let ops = facts.of_kinds(REGISTERS);
-        if let Some(why) = facts.too_little("operation", &attempts(&ops)) {
+    fn judge(&self, facts: &Facts<'_>, budget: Budget) -> Finding {
+        let (registers, collections) = (facts.of_kinds(REGISTERS), facts.history(COLLECTIONS));
+        let all: Vec<&OpRecord> = registers.iter().chain(&collections.ops).copied().collect();
+        if let Some(why) = facts.too_little("operation", &attempts(&all)) {
             return Finding::new(Verdict::Error, why);
         }
-        let histories = match by_key(&ops) {
-            Ok(histories) => histories,
-            Err(why) => return Finding::new(Verdict::Error, why),
-        };
-        let (mut losses, mut unread, mut kept) = (Vec::new(), Vec::new(), 0);
+        let mut tally = Tally::default();
+        if let Err(why) = tally.registers(&registers) {
+            return Finding::new(Verdict::Error, why);
+        }
+        if let Err(OutOf(what)) = tally.collections(facts, &collections, budget) {
+            return Finding::new(Verdict::Unknown, format!("out of {what}"));
+        }
+        tally.finding(if collections.ops.is_empty() { "register" } else { "key" })
+    }
+}
+
+/// What was promised and what became of it, over all keys.
+#[derive(Default)]
+struct Tally {
+    acknowledged: usize,
+    lost: usize,
+    /// Keys of which something was lost, each told.
+    losses: Vec<String>,
+    unread: Vec<String>,
+    kept: usize,
+}
+
+impl Tally {
+    fn registers(&mut self, ops: &[&OpRecord]) -> Result<(), String> {
+        let histories = by_key(ops)?;
         for history in &histories {
+            self.acknowledged += acknowledged(history).count();
             match end_of(history) {
                 End::NothingPromised => {}
-                End::NeverRead => unread.push(history.key),
-                End::Kept => kept += 1,
-                End::Lost(loss) => losses.push(loss),
+                End::NeverRead => self.unread.push(history.key.to_owned()),
+                End::Kept => self.kept += 1,
+                End::Lost(loss) => {
+                    self.lost += loss.lost.len();
+                    self.losses.push(loss.tell(ops));
+                }
             }
         }
-        let acknowledged = histories.iter().flat_map(acknowledged).count();
-        let lost: usize = losses.iter().map(|loss| loss.lost.len()).sum();
-        let mut finding = match (losses.len(), unread.len(), kept) {
+        Ok(())
+    }
+
+    /// Sets, lists and queues: whatever was acknowledged is found at the end.
+    fn collections(&mut self, facts: &Facts<'_>, history: &History<'_>, budget: Budget) -> Result<(), OutOf> {
+        let mut meter = Meter::new(budget.start());
+        for ((workload, key), ops) in keys(history) {
+            let (acknowledged, lost, lines, unread) = match facts.kind_of(workload) {
+                "set" => {
+                    let story = set::look(key, &ops, &mut meter)?;
+                    (story.acknowledged, story.lost.len(), story.lost, story.never_read > 0)
+                }
+                "append" => {
+                    let story = append::look(key, &ops, &mut meter)?;
+                    (story.acknowledged, story.lost.len(), story.lost, story.never_read > 0)
+                }
+                _ => {
+                    let story = queue::look(key, &ops, &mut meter)?;
+                    // What a dequeue without an answer may have taken is not known to be lost.
+                    let unclear = !story.missing.is_empty() && story.lost() == 0;
+                    (story.acknowledged, story.lost(), story.missing, unclear)
+                }
+            };
+            self.acknowledged += acknowledged;
+            match (acknowledged, lost, unread) {
+                (0, ..) => {}
+                (_, 0, true) => self.unread.push(key.to_owned()),
+                (_, 0, false) => self.kept += 1,
+                (_, some, _) => {
+                    self.lost += some;
+                    self.losses.push(lines.join("\n"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `what` names a key.
+    fn finding(self, what: &str) -> Finding {
+        let acknowledged = self.acknowledged;
+        let finding = match (self.losses.len(), self.unread.len(), self.kept) {
             (0, 0, 0) => Finding::new(Verdict::Error, "nothing was learned: no write was acknowledged"),
-            (0, 0, _) => Finding::new(
+            (0, 0, kept) => Finding::new(
                 Verdict::Pass,
                 format!(
                     "{} acknowledged on {}, all accounted for",
                     count(acknowledged, "write"),
-                    count(kept, "register")
+                    count(kept, what)
                 ),
             ),
             (0, some, _) => Finding::new(
                 Verdict::Unknown,
-                format!("{} never answered after the last acknowledged write", count(some, "register")),
+                format!("{} never answered after the last acknowledged write", count(some, what)),
             ),
             (some, ..) => Finding::new(
                 Verdict::Fail,
                 format!(
                     "{} of {acknowledged} acknowledged lost, on {}",
-                    count(lost, "write"),
-                    count(some, "register")
+                    count(self.lost, "write"),
+                    count(some, what)
                 ),
             ),
         };
-        let mut lines: Vec<String> = losses.iter().take(TOLD).map(|loss| loss.tell(&ops)).collect();
-        if losses.len() > TOLD {
-            lines.push(format!("and {} more", count(losses.len() - TOLD, "register")));
+        let mut lines: Vec<String> = self.losses.iter().take(TOLD).cloned().collect();
+        if self.losses.len() > TOLD {
+            lines.push(format!("and {} more", count(self.losses.len() - TOLD, what)));
         }
-        if !unread.is_empty() {
-            lines.push(format!("never answered at the end: {}", unread.join(", ")));
+        if !self.unread.is_empty() {
+            lines.push(format!("never answered at the end: {}", self.unread.join(", ")));
         }
-        finding.detail = lines.join("\n");
-        finding.measured("acknowledged_writes", acknowledged as f64).measured("lost_writes", lost as f64)
+        finding
+            .detailed(lines.join("\n"))
+            .measured("acknowledged_writes", acknowledged as f64)
+            .measured("lost_writes", self.lost as f64)
     }
 }
 

@@ -13,8 +13,10 @@
 //! | availability and recovery, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT` |
 
 mod availability;
+mod custom;
 mod facts;
 mod files;
+mod history;
 mod known;
 mod lost;
 mod order;
@@ -24,19 +26,20 @@ mod replicas;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use availability::Availability;
+pub use custom::Custom;
 pub use files::FilesIntact;
 pub use known::{Complaint, Known};
 pub use recovery::RecoversWithin;
 pub use replicas::ReplicasAgree;
 
-use super::checker::Budget;
+use super::checker::finding::{Finding, count};
+use super::checker::{Budget, append, bank, counter, ids, queue, set};
 use super::question::Question;
 use crate::journal::event::Judged;
 use crate::journal::{Entry, Verdict};
@@ -104,6 +107,20 @@ expectations! {
     "replicas_agree" => replicas::ReplicasAgree(ReplicasAgree),
     /// Files that nothing may change are the same in the end as before the first fault.
     "files_intact" => files::FilesIntact(FilesIntact),
+    /// What was added to sets is there in every later read, and nothing else.
+    "set" => set::Set,
+    /// Lists show one order in every read, and everything that was appended before.
+    "append" => append::Append,
+    /// The sum of all accounts is the same in every read, and no account is below zero.
+    "bank" => bank::Bank,
+    /// Every read of a counter lies between what must and what may have been added.
+    "counter" => counter::Counter,
+    /// No id was handed out twice.
+    "unique_ids" => ids::UniqueIds,
+    /// What was put into queues comes out, once.
+    "queue" => queue::Queue,
+    /// A command of your own judges the operations.
+    "custom" => custom::Custom(Custom),
 }
 
 impl Expectation {
@@ -141,28 +158,4 @@ pub fn judge(expectations: &[Expectation], entries: &[Entry], budget: Budget) ->
             }
         })
         .collect()
-}
-
-/// What was found about one expectation.
-struct Finding {
-    verdict: Verdict,
-    message: String,
-    detail: String,
-    measured: BTreeMap<String, f64>,
-}
-
-impl Finding {
-    fn new(verdict: Verdict, message: impl Into<String>) -> Self {
-        Finding { verdict, message: message.into(), detail: String::new(), measured: BTreeMap::new() }
-    }
-
-    fn measured(mut self, name: impl Into<String>, number: f64) -> Self {
-        self.measured.insert(name.into(), number);
-        self
-    }
-}
-
-/// `1 write`, `2 writes`.
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

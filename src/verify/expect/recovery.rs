@@ -72,8 +72,7 @@ impl Expect for RecoversWithin {
         let mut finding = match (late.is_empty(), judged) {
             (false, _) => Finding::new(
                 Verdict::Fail,
-                format!("{} took longer than {limit}: {}", count(late.len(), "recovery"), late.join("; "))
-                    .replace("recoverys", "recoveries"),
+                format!("{} took longer than {limit}: {}", count(late.len(), "recovery"), late.join("; ")),
             ),
             (true, 0) => Finding::new(Verdict::Error, "nothing was learned: no recovery could be observed"),
             (true, _) => Finding::new(

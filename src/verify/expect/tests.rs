@@ -112,7 +112,7 @@ fn expectations_are_written_as_in_a_scenario() {
         1 | - linearisable
           |   ^
           = did you mean `linearizable`?
-          = expected one of `no_acknowledged_write_lost`, `linearizable`, `availability`, `recovers_within`, `replicas_agree`, `files_intact`
+          = expected one of `no_acknowledged_write_lost`, `linearizable`, `availability`, `recovers_within`, `replicas_agree`, `files_intact`, `set`, `append`, `bank`, `counter`, `unique_ids`, `queue`, `custom`
         "#);
     insta::assert_snapshot!(bad("- availability: { at_most: 99% }\n"), @r#"
         s.yaml:1:19: unknown field `at_most`

@@ -27,8 +27,8 @@ const TOLD: usize = 20;
 /// A fault at work on certain instances, from when to when.
 struct Work<'a> {
     fault: &'a str,
-    /// Its name without the family before the full stop.
-    what: String,
+    /// Its name in the catalogue.
+    what: &'a str,
     targets: &'a [String],
     from: u64,
     until: u64,
@@ -137,7 +137,7 @@ fn work(entries: &[Entry]) -> Vec<Work<'_>> {
         match &entry.event {
             Event::Injected { fault, targets } => all.push(Work {
                 fault,
-                what: fault.rsplit(['.', '-']).next().unwrap_or_default().to_owned(),
+                what: fault.split_once('-').map_or(fault.as_str(), |(_, name)| name),
                 targets,
                 from: entry.at_us,
                 until: u64::MAX,
@@ -156,19 +156,23 @@ fn work(entries: &[Entry]) -> Vec<Work<'_>> {
 impl Work<'_> {
     /// Whether this fault, by its nature, leads to such trouble, there and then.
     fn explains(&self, symptom: &Symptom) -> bool {
-        let leads_to: &[SymptomKind] = match self.what.as_str() {
-            "panic" => &[SymptomKind::KernelPanic],
-            "memory" => &[SymptomKind::OutOfMemory, SymptomKind::HungTask, SymptomKind::FailedUnit],
-            "io_error" | "read_only" | "bit_flip" => &[
+        let leads_to: &[SymptomKind] = match self.what {
+            "instance.panic" => &[SymptomKind::KernelPanic],
+            "resource.memory" => &[SymptomKind::OutOfMemory, SymptomKind::HungTask, SymptomKind::FailedUnit],
+            "disk.io_error" | "disk.read_only" | "disk.bit_flip" => &[
                 SymptomKind::IoError,
                 SymptomKind::FileSystem,
                 SymptomKind::HungTask,
                 SymptomKind::FailedUnit,
             ],
-            "io_stall" | "io_delay" => {
+            "disk.io_stall" | "disk.io_delay" => {
                 &[SymptomKind::HungTask, SymptomKind::IoError, SymptomKind::FailedUnit]
             }
-            "disk_fill" | "process_kill" | "service_stop" | "file_corrupt" => &[SymptomKind::FailedUnit],
+            // A signal may be one that leaves a core, and what reads damaged bytes may crash.
+            "process.kill" | "file.corrupt" => &[SymptomKind::FailedUnit, SymptomKind::Segfault],
+            "disk.fill" | "process.pause" | "service.stop" | "clock.skew" | "clock.strobe" => {
+                &[SymptomKind::FailedUnit]
+            }
             _ => &[],
         };
         leads_to.contains(&symptom.kind)

@@ -1,7 +1,7 @@
 //! A fleet in this process: a register service over HTTP on in-memory streams, with links that can be cut
 //! and instances that can be killed. Fast enough that a whole run takes seconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,10 +29,10 @@ pub(super) enum Flaw {
     None,
     /// A killed instance takes with it what was acknowledged since its last boot.
     Forgetful,
-    /// Rules are accepted and change nothing.
-    NoRules,
-    /// Rules cannot be removed.
-    StickyRules,
+    /// Faults of every kind are accepted and change nothing.
+    NoEffect,
+    /// Nothing that was done can be undone.
+    Sticky,
     /// Every answer is 500.
     Broken,
     /// An instance that was started again never is ready.
@@ -72,6 +72,9 @@ struct World {
 struct Node {
     state: InstanceState,
     boots: u32,
+    console: String,
+    /// The faults that are held in the guest.
+    held: BTreeSet<String>,
     /// Cancelled when the incarnation ends: its connections break.
     alive: CancellationToken,
 }
@@ -79,7 +82,7 @@ struct Node {
 impl World {
     /// Whether a frame gets from one port to another; the rules count it.
     fn passes(&mut self, from: &str, to: &str) -> bool {
-        if self.flaw == Flaw::NoRules {
+        if self.flaw == Flaw::NoEffect {
             return true;
         }
         let mut passes = true;
@@ -169,7 +172,13 @@ impl Provider for FakeProvider {
     }
 
     async fn create(&self, launch: Launch) -> Result<Arc<dyn Fleet>, FleetError> {
-        let node = || Node { state: InstanceState::Running, boots: 1, alive: CancellationToken::new() };
+        let node = || Node {
+            state: InstanceState::Running,
+            boots: 1,
+            console: "booted\n".to_owned(),
+            held: BTreeSet::new(),
+            alive: CancellationToken::new(),
+        };
         let nodes = launch.plan.nodes.iter().map(|plan| (plan.name.clone(), node())).collect();
         let world = World {
             flaw: self.flaw,
@@ -228,6 +237,10 @@ impl Fleet for FakeFleet {
     }
 
     async fn act(&self, node: &str, action: InstanceAction) -> Result<(), FleetError> {
+        let undone = matches!(action, InstanceAction::Start | InstanceAction::Thaw);
+        if self.flaw == Flaw::NoEffect || self.flaw == Flaw::Sticky && undone {
+            return Ok(());
+        }
         let mut world = lock(&self.world);
         let durable = world.durable.clone();
         let down = matches!(
@@ -272,7 +285,7 @@ impl Fleet for FakeFleet {
     async fn repair(&self, fault: &str) -> Result<RuleCounters, FleetError> {
         self.repairs.fetch_add(1, Ordering::Relaxed);
         let mut world = lock(&self.world);
-        if self.flaw == Flaw::StickyRules {
+        if self.flaw == Flaw::Sticky {
             return Ok(world.rules.get(fault).map(|(_, counters)| *counters).unwrap_or_default());
         }
         Ok(world.rules.remove(fault).map(|(_, counters)| counters).unwrap_or_default())
@@ -282,11 +295,12 @@ impl Fleet for FakeFleet {
         Ok(lock(&self.world).rules.get(fault).map(|(_, counters)| *counters))
     }
 
-    async fn console(&self, _: &str) -> Result<Vec<u8>, FleetError> {
-        Ok(match self.flaw {
-            Flaw::Panicking => b"booted\n[    9.1] Kernel panic - not syncing: Fatal exception\n".to_vec(),
-            _ => b"booted\n".to_vec(),
-        })
+    async fn console(&self, node: &str) -> Result<Vec<u8>, FleetError> {
+        let mut console = lock(&self.world).nodes[node].console.clone();
+        if self.flaw == Flaw::Panicking {
+            console.push_str("[    9.1] Kernel panic - not syncing: Fatal exception\n");
+        }
+        Ok(console.into_bytes())
     }
 
     async fn wait_ready(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
@@ -428,14 +442,49 @@ impl Session for Door {
             }
             InstanceState::Running => {}
         }
-        let crash = "99.5 systemd[1]: reg.service: Failed with result 'core-dump'.";
-        let stdout = match command {
-            _ if command.contains("boot_id") => format!("{}-boot-{boots}\n", self.node),
-            _ if command.starts_with("date") && flaw == Flaw::Crashing => format!("100.0\n--\n{crash}\n"),
-            _ if command.starts_with("date") => "100.0\n--\n".to_owned(),
-            _ => "a line of the service's log\n".to_owned(),
+        let output = |code, stdout: String| {
+            let status = ExitStatus::Code(code);
+            Ok(ExecOutput { status, stdout: stdout.into_bytes(), stderr: Vec::new() })
         };
-        Ok(ExecOutput { status: ExitStatus::Code(0), stdout: stdout.into_bytes(), stderr: Vec::new() })
+        let boot = format!("{}-boot-{boots}\n", self.node);
+        let mut world = lock(&self.world);
+        let node = world.nodes.get_mut(&self.node).unwrap();
+        if command.contains("sysrq-trigger") {
+            if flaw != Flaw::NoEffect {
+                node.console.push_str("Kernel panic - not syncing\n");
+            }
+            return output(0, "5\n".to_owned());
+        }
+        // A fault in the guest says in its first line what it is at.
+        let words: Vec<&str> = command.lines().next().unwrap_or_default().split(' ').collect();
+        if let ["#", "ovenproof", fault, what] = words.as_slice() {
+            check_shell(command);
+            let held = node.held.contains(*fault);
+            return match *what {
+                "begin" => {
+                    node.held.insert((*fault).to_owned());
+                    output(0, format!("{boot}before\n"))
+                }
+                "look" => output(i32::from(!held || flaw == Flaw::NoEffect), "it was looked at".to_owned()),
+                "heal" => {
+                    if flaw != Flaw::Sticky {
+                        node.held.remove(*fault);
+                    }
+                    output(0, String::new())
+                }
+                "gone" => output(i32::from(held), "it was looked for".to_owned()),
+                other => panic!("{other}"),
+            };
+        }
+        let crash = "99.5 systemd[1]: reg.service: Failed with result 'core-dump'.";
+        match command {
+            _ if command.contains("boot_id") => output(0, boot),
+            _ if command.starts_with("date") && flaw == Flaw::Crashing => {
+                output(0, format!("100.0\n--\n{crash}\n"))
+            }
+            _ if command.starts_with("date") => output(0, "100.0\n--\n".to_owned()),
+            _ => output(0, "a line of the service's log\n".to_owned()),
+        }
     }
 
     async fn put(&self, _: &str, _: &[u8], _: u32, _: Instant) -> Result<(), SessionError> {
@@ -444,5 +493,18 @@ impl Session for Door {
 
     async fn get(&self, _: &str, _: Instant) -> Result<Vec<u8>, SessionError> {
         Ok(Vec::new())
+    }
+}
+
+/// Has a shell read a script, and every file that the script writes, without running them.
+fn check_shell(script: &str) {
+    use std::io::Write;
+    let files = script.split("OVENPROOF_END_OF_FILE'\n").skip(1);
+    let files = files.map(|rest| rest.split("\nOVENPROOF_END_OF_FILE").next().unwrap());
+    for text in [script].into_iter().chain(files) {
+        let mut shell = std::process::Command::new("sh");
+        let mut shell = shell.arg("-n").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success(), "{text}");
     }
 }

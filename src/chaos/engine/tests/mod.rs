@@ -1,5 +1,6 @@
 //! Whole runs against a fleet in this process: what a person is promised of a verdict.
 
+mod catalogue;
 mod fake;
 
 use std::path::Path;
@@ -91,9 +92,11 @@ impl Ran {
 
 /// Runs a scenario with this timeline; `cancel_when` is asked of every event and ends the run early.
 async fn run_with(flaw: Flaw, timeline: &str, cancel_when: impl Fn(&Event) -> bool + Send + 'static) -> Ran {
-    let text = format!(
-        "{HEAD}timeline:\n{timeline}duration: 900ms\nexpect:\n  - no_acknowledged_write_lost\n  - linearizable\n"
-    );
+    let rest = "duration: 900ms\nexpect:\n  - no_acknowledged_write_lost\n  - linearizable\n";
+    run_text(flaw, format!("{HEAD}timeline:\n{timeline}{rest}"), cancel_when).await
+}
+
+async fn run_text(flaw: Flaw, text: String, cancel_when: impl Fn(&Event) -> bool + Send + 'static) -> Ran {
     let scenario = Scenario::parse(Path::new("s.yaml"), text).unwrap_or_else(|bad| panic!("{bad}"));
     let dir = tempfile::tempdir().unwrap();
     let provider = FakeProvider::new(flaw);
@@ -159,7 +162,7 @@ async fn a_service_that_forgets_acknowledged_writes_fails() {
 
 #[tokio::test]
 async fn a_fault_without_effect_is_an_error() {
-    let ran = run_to_end(Flaw::NoRules, PARTITION).await;
+    let ran = run_to_end(Flaw::NoEffect, PARTITION).await;
     assert_eq!(ran.result.verdict, Verdict::Error);
     insta::assert_snapshot!(ran.result.reason, @"f1-network.partition was not proven: it left no proof until its end");
     ran.position(|e| matches!(e, Event::NotProven { .. }));
@@ -179,7 +182,7 @@ async fn every_fault_of_the_network_is_proven_by_what_the_switch_counts() {
 
 #[tokio::test]
 async fn every_fault_of_the_network_is_an_error_where_it_has_no_effect() {
-    let ran = run_to_end(Flaw::NoRules, &all_link_faults()).await;
+    let ran = run_to_end(Flaw::NoEffect, &all_link_faults()).await;
     assert_eq!(ran.result.verdict, Verdict::Error);
     for (index, (name, _)) in LINK_FAULTS.iter().enumerate() {
         let id = format!("f{}-{name}", index + 1);
@@ -190,7 +193,7 @@ async fn every_fault_of_the_network_is_an_error_where_it_has_no_effect() {
 
 #[tokio::test]
 async fn a_fault_that_cannot_be_undone_is_an_error() {
-    let ran = run_to_end(Flaw::StickyRules, PARTITION).await;
+    let ran = run_to_end(Flaw::Sticky, PARTITION).await;
     assert_eq!(ran.result.verdict, Verdict::Error);
     ran.position(|e| matches!(e, Event::Healed { verified: false, .. }));
 }

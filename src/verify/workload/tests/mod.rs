@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+
+mod servers;
 use crate::diagnostic::parse_yaml;
 use crate::guest::fake::{FakeNode, Reply, Service};
 use crate::journal::{Entry, Event, OpOutcome, OpRecord, Verdict};

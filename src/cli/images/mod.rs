@@ -6,9 +6,17 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Failure, Printer};
+use crate::fleet::FleetError;
+use crate::fleet::ledger::Ledger;
 use crate::home::Home;
 use crate::store::{Image, Store};
 use crate::units::Size;
+
+mod diff;
+mod export;
+mod fsck;
+mod gc;
+mod show;
 
 /// List, show or remove the images on this machine.
 #[derive(Debug, Args)]
@@ -21,33 +29,49 @@ pub struct ImagesArgs {
 enum Action {
     /// List all images, the newest of each name first (the default).
     List,
-    /// Show one image: what it is made of, and where it lies.
-    Show {
-        /// NAME, NAME:CHANNEL, or the first digits of an id.
-        image: String,
-    },
-    /// Remove images; one that a channel points at stays.
+    Show(show::ShowArgs),
+    Diff(diff::DiffArgs),
+    Export(export::ExportArgs),
+    /// Remove images; one that a channel points at or a fleet runs from stays.
     Rm {
         /// NAME, NAME:CHANNEL, or the first digits of an id.
         #[arg(required = true)]
         images: Vec<String>,
     },
+    Gc(gc::GcArgs),
+    Fsck(fsck::FsckArgs),
 }
 
 pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<ExitCode, Failure> {
-    let store = Store::open(&Home::from_env()?)?;
+    let home = Home::from_env()?;
+    let store = Store::open(&home)?;
     match &args.action {
         None | Some(Action::List) => list(&store, printer)?,
-        Some(Action::Show { image }) => show(&store.resolve(image)?, &store, printer)?,
-        Some(Action::Rm { images }) => {
-            let found = images.iter().map(|image| store.resolve(image)).collect::<Result<Vec<_>, _>>()?;
-            for image in found {
-                store.remove(image.id())?;
-                printer.line(format!("removed {} {}", image.manifest.name, image.id().short()));
-            }
-        }
+        Some(Action::Show(args)) => show::run(args, &store, printer)?,
+        Some(Action::Diff(args)) => diff::run(args, &store, printer)?,
+        Some(Action::Export(args)) => export::run(args, &store, &home, printer)?,
+        Some(Action::Rm { images }) => remove(images, &store, &home, printer)?,
+        Some(Action::Gc(args)) => gc::run(args, &store, &home, printer)?,
+        Some(Action::Fsck(args)) => return fsck::run(args, &store, &home, printer),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn remove(images: &[String], store: &Store, home: &Home, printer: &Printer) -> Result<(), Failure> {
+    let found = images.iter().map(|image| store.resolve(image)).collect::<Result<Vec<_>, _>>()?;
+    let fleets = Ledger::of(home).fleets().map_err(FleetError::from)?;
+    for image in &found {
+        if let Some(fleet) = fleets.iter().find(|fleet| fleet.images.contains(image.id())) {
+            let (name, fleet) = (image.id().short(), &fleet.name);
+            return Err(Failure::user(format!("the fleet `{fleet}` runs from image {name}"))
+                .hint(format!("`ovenproof down {fleet}` ends it")));
+        }
+    }
+    for image in found {
+        store.remove(image.id())?;
+        printer.line(format!("removed {} {}", image.manifest.name, image.id().short()));
+    }
+    Ok(())
 }
 
 fn list(store: &Store, printer: &Printer) -> Result<(), Failure> {
@@ -73,32 +97,6 @@ fn list(store: &Store, printer: &Printer) -> Result<(), Failure> {
             Size(manifest.stored_bytes).to_string(),
             channels.join(", ")
         ));
-    }
-    Ok(())
-}
-
-fn show(image: &Image, store: &Store, printer: &Printer) -> Result<(), Failure> {
-    let channels = channels_of(store, image)?;
-    printer.json(&json!({ "manifest": image.manifest, "dir": image.dir, "channels": channels }));
-    let manifest = &image.manifest;
-    printer.line(format!("name      {}", manifest.name));
-    printer.line(format!("id        {}", manifest.id));
-    printer
-        .line(format!("channels  {}", if channels.is_empty() { "none".into() } else { channels.join(", ") }));
-    printer.line(format!("baked     {}", manifest.baked_at));
-    printer.line(format!("disk      {}", image.disk().display()));
-    printer.line(format!("          {} of {}", Size(manifest.stored_bytes), Size(manifest.disk_bytes)));
-    printer.line(format!("kernel    {}", image.kernel().display()));
-    printer.line(format!("          {}", manifest.kernel_cmdline));
-    let instance = &manifest.instance;
-    printer.line(format!("instance  {} memory, {} cpus", instance.memory, instance.cpus));
-    printer.line(format!("packages  {}", manifest.packages.len()));
-    for package in &manifest.packages {
-        printer.line(format!("          {} {}", package.name, package.version));
-    }
-    printer.line("layers");
-    for (name, took) in &manifest.timings_ms {
-        printer.line(format!("          {name}  {:.1}s", *took as f64 / 1000.0));
     }
     Ok(())
 }
