@@ -2,9 +2,9 @@
 # One PostgreSQL server of a pair: first start, failover, and the way back of a primary that was replaced.
 #
 # - The first node makes the database; the other copies it and follows.
-# - A standby that was in step takes over when the primary has not answered for FAILOVER_AFTER looks, one a
-#   second. Nobody fences the old primary: with synchronous replication it acknowledges nothing alone, which
-#   is what keeps a second primary harmless. Without it, whatever it acknowledges alone is lost.
+# - A standby that was in step takes over when the primary has not answered for FAILOVER_AFTER seconds. Nobody
+#   fences the old primary: with synchronous replication it acknowledges nothing alone, which is what keeps a
+#   second primary harmless. Without it, whatever it acknowledges alone is lost.
 # - Of two primaries the one with the older timeline throws its data away and copies the other's.
 # - A new primary has nobody to wait for until a standby is in step; from then on it waits for one, for ever.
 set -u
@@ -14,8 +14,6 @@ set -u
 
 BIN=/usr/lib/postgresql/15/bin
 DATA=/var/lib/postgresql/fleet
-# Exists while the server answers, for whoever asks whether this node is ready.
-SERVING=/run/postgresql/serving
 LOCAL=/var/run/postgresql
 server=
 
@@ -25,7 +23,10 @@ sql() { # HOST STATEMENT
     PGCONNECT_TIMEOUT=2 timeout 4 psql -h "$1" -U postgres -d postgres -XAtq -c "$2" 2>/dev/null
 }
 
-answers() { pg_isready -q -t 2 -h "$1" -d postgres -U postgres; } # HOST
+# Seconds since the machine started: a wall clock may jump.
+seconds() { read -r up _ </proc/uptime && echo "${up%.*}"; }
+
+answers() { pg_isready -q -t 1 -h "$1" -d postgres -U postgres; } # HOST
 
 # The timeline of a primary; nothing from a standby, and nothing from who does not answer.
 timeline() { # HOST
@@ -45,11 +46,9 @@ begin() {
         kill -0 $server 2>/dev/null || { say "the server did not start"; exit 1; }
         sleep 0.2
     done
-    touch $SERVING
 }
 
 end() { # SIGNAL
-    rm -f $SERVING
     if [ -n "$server" ]; then
         kill "-$1" "$server" 2>/dev/null
         wait "$server"
@@ -82,8 +81,8 @@ copy() {
 
 follow() { # looks after a standby until it is a primary
     misses=0
+    heard=$(seconds)
     in_step=0
-    look=0
     wanted=true
     [ "$SYNCHRONOUS" = true ] && wanted="sync_state = 'sync'"
     while kill -0 "$server" 2>/dev/null; do
@@ -91,7 +90,7 @@ follow() { # looks after a standby until it is a primary
         wait $!
         if answers "$PEER"; then
             misses=0
-            look=$((look + 1))
+            heard=$(seconds)
             # A standby is in step when the primary has waited for it, or sent to it, for two looks.
             if [ $in_step -lt 2 ]; then
                 case "$(followers "$PEER" "$wanted")" in
@@ -102,8 +101,10 @@ follow() { # looks after a standby until it is a primary
             continue
         fi
         misses=$((misses + 1))
-        if [ $misses -ge "$FAILOVER_AFTER" ] && [ $in_step -ge 2 ]; then
-            say "takes over: $PEER has not answered $misses times"
+        silent=$(($(seconds) - heard))
+        # Twice at least: a machine that itself stood still has heard nobody either.
+        if [ $silent -ge "$FAILOVER_AFTER" ] && [ $misses -ge 2 ] && [ $in_step -ge 2 ]; then
+            say "takes over: $PEER has not answered for $silent s"
             sql $LOCAL "select pg_promote(true, 30)" >/dev/null && return
         fi
     done
@@ -133,7 +134,6 @@ lead() { # looks after a primary until there is a newer one
     exit 1
 }
 
-rm -f $SERVING
 if [ ! -e $DATA/PG_VERSION ]; then
     if [ "$INDEX" = 1 ] && ! { [ -n "$PEER" ] && answers "$PEER"; }; then make; else copy; fi
 elif [ ! -e $DATA/standby.signal ] && [ -n "$PEER" ] && [ -n "$(timeline "$PEER")" ]; then

@@ -103,19 +103,25 @@ fn page(entry: &Entry) -> Option<Page> {
 
 fn parameters(schema: &Schema) -> Vec<Parameter> {
     let root = schema.as_value();
-    let text = |value: &Value, key: &str| {
-        let text = value.get(key).and_then(Value::as_str).unwrap_or_default();
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
     let required: Vec<&str> = list(root, "required").iter().filter_map(Value::as_str).collect();
     let properties = root.get("properties").and_then(Value::as_object);
     let mut found: Vec<Parameter> = (properties.into_iter().flatten())
         .map(|(name, property)| {
             let default = property.get("default").filter(|default| !default.is_null());
-            let about = match text(property, "description") {
-                none if none.is_empty() => text(resolve(property, root), "description"),
+            let value = resolve(property, root);
+            let mut about = match text(property, "description") {
+                none if none.is_empty() => text(value, "description"),
                 given => given,
             };
+            // Whom a fault hits is said once for all of them.
+            if name != "target" {
+                let choices = list(value, "oneOf").iter().filter_map(choice);
+                let told: Vec<String> = choices
+                    .filter(|(_, about)| !about.is_empty())
+                    .map(|(name, about)| format!("`{name}`: {about}"))
+                    .collect();
+                about = [vec![about], told].concat().join(" ");
+            }
             Parameter {
                 name: name.clone(),
                 kind: words(property, root),
@@ -131,6 +137,19 @@ fn parameters(schema: &Schema) -> Vec<Parameter> {
     // Whom it hits first, then what must be said, then the rest as it stands in the code.
     found.sort_by_key(|parameter| (parameter.name != "target", parameter.optional));
     found
+}
+
+/// A text of the schema as one line.
+fn text(value: &Value, key: &str) -> String {
+    let text = value.get(key).and_then(Value::as_str).unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The name of one of several choices, and what is said of it. One that takes a value of its own is an object
+/// with one field.
+fn choice(choice: &Value) -> Option<(&str, String)> {
+    let name = choice.get("const").or(list(choice, "required").first())?;
+    Some((name.as_str()?, text(choice, "description")))
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
@@ -151,10 +170,8 @@ fn words(property: &Value, root: &Value) -> String {
     let something = list(property, "anyOf").iter().find(|choice| choice.get("$ref").is_some());
     let reference = something.unwrap_or(property).get("$ref").and_then(Value::as_str);
     let value = resolve(property, root);
-    // A choice that takes a value of its own is an object with one field.
-    let choice = |choice: &'_ Value| choice.get("const").or(list(choice, "required").first()).cloned();
-    let choices: Vec<Value> = list(value, "oneOf").iter().filter_map(choice).collect();
-    let choices: Vec<&str> = (choices.iter()).chain(list(value, "enum")).filter_map(Value::as_str).collect();
+    let named = list(value, "oneOf").iter().filter_map(choice).map(|(name, _)| name);
+    let choices: Vec<&str> = named.chain(list(value, "enum").iter().filter_map(Value::as_str)).collect();
     if !choices.is_empty() {
         return format!("one of `{}`", choices.join("`, `"));
     }
@@ -201,6 +218,11 @@ pub fn markdown() -> String {
     for page in &pages {
         let _ =
             writeln!(text, "| [`{0}`](#{1}) | {2} |", page.name, page.name.replace('.', ""), page.summary);
+    }
+    text.push_str("\n## Whom a fault hits\n\n| target | whom |\n|---|---|\n");
+    let target = schemars::schema_for!(super::target::Target);
+    for (name, about) in list(target.as_value(), "oneOf").iter().filter_map(choice) {
+        let _ = writeln!(text, "| `{name}` | {about} |");
     }
     for page in &pages {
         let _ = write!(text, "\n## `{}`\n\n{} {}\n\n", page.name, page.summary, page.details);

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::numbers::{self, Numbers};
+use super::numbers::Numbers;
 use super::run::{
     Baseline, Evidence, Expectation, FaultRun, InstanceChange, PhaseSpan, ProbeSample, ProbeSeries, Run,
 };
 use crate::journal::event::{Judged, RunStarted, Symptom};
 use crate::journal::{Entry, Event, OpRecord, Phase, Verdict};
+use crate::verify::service::{self, Attempt};
 
 /// No run lasts longer: 35 years.
 const LATEST_US: u64 = 1 << 50;
@@ -111,24 +112,35 @@ impl Fold {
     }
 
     fn measure_faults(&mut self) {
-        let waits = numbers::waits(&self.ops.iter().collect::<Vec<_>>());
-        let signs = numbers::signs(&self.ops, &self.probes);
-        let healed = |fault: &FaultRun| fault.healed.as_ref().map(|healed| healed.at_us);
-        let spans: Vec<_> = self.faults.iter().map(|f| (f.id.clone(), f.injected_us, healed(f))).collect();
+        let operations: Vec<Attempt> = self.ops.iter().map(Attempt::from).collect();
+        let mut signs = signs(&self.probes);
+        if !operations.is_empty() {
+            signs.push(operations.clone());
+        }
+        // Operations are what clients notice; without any, the first probe stands for them.
+        let noticed =
+            if operations.is_empty() { signs.first().cloned().unwrap_or_default() } else { operations };
+        let signs: Vec<&[Attempt]> = signs.iter().map(Vec::as_slice).collect();
+        let known: Vec<(usize, service::Fault<'_>)> = self
+            .faults
+            .iter()
+            .enumerate()
+            .filter_map(|(at, fault)| {
+                let healed = fault.healed.as_ref().map(|healed| healed.at_us);
+                Some((at, service::Fault { name: &fault.id, injected: fault.injected_us?, healed }))
+            })
+            .collect();
+        let (indices, known): (Vec<usize>, Vec<service::Fault<'_>>) = known.into_iter().unzip();
+        let times = service::times(&known, &noticed, &signs);
         for fault in &mut self.faults {
             fault.state = fault.ended_as();
-            let Some(from) = fault.injected_us else { continue };
-            let ended = healed(fault);
-            fault.outage_us = numbers::longest_met(&waits, from, ended.unwrap_or(self.last_us));
-            let Some(ended) = ended else { continue };
-            let others = || spans.iter().filter(|(id, ..)| *id != fault.id);
-            let at_work = others().any(|(_, from, to)| {
-                from.is_some_and(|from| from <= ended) && to.is_none_or(|to| to > ended)
-            });
-            if !at_work {
-                let next = others().filter_map(|(_, from, _)| *from).filter(|from| *from > ended).min();
-                fault.recovery = numbers::recovery(&signs, ended, next);
-            }
+        }
+        for (at, times) in indices.into_iter().zip(times) {
+            let Some(fault) = self.faults.get_mut(at) else { continue };
+            fault.outage_us = times.downtime;
+            fault.from_injection_us = times.from_injection;
+            fault.first_success = times.success.into();
+            fault.recovery = times.steady.into();
         }
     }
 
@@ -175,6 +187,19 @@ impl Fold {
             duration_us: self.last_us,
         }
     }
+}
+
+/// What each probe shows. Where a probe is measured as a whole, its single nodes do not count: the service may
+/// well be back while a node is not.
+fn signs(probes: &[ProbeSeries]) -> Vec<Vec<Attempt>> {
+    let whole = |probe: &str| probes.iter().any(|other| other.probe == probe && other.node.is_none());
+    let counted = probes.iter().filter(|series| series.node.is_none() || !whole(&series.probe));
+    let attempt = |sample: &ProbeSample| Attempt {
+        start: sample.at_us.saturating_sub(sample.latency_us),
+        end: sample.at_us,
+        ok: sample.ok,
+    };
+    counted.map(|series| series.samples.iter().map(attempt).collect()).collect()
 }
 
 /// Judged twice (a run that was resumed): the later one stands.

@@ -10,6 +10,7 @@ use junit_report::{Duration, OffsetDateTime, Report, TestCase, TestResult, TestS
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, Writer};
 
+use super::numbers::Recovery;
 use super::run::{Baseline, Evidence, FaultRun, FaultState, Run};
 use super::words;
 use crate::journal::{Phase, Verdict};
@@ -78,6 +79,24 @@ fn properties(run: &Run) -> Vec<(String, String)> {
     }
     for (role, image) in &header.images {
         all.push((format!("image.{role}"), image.clone()));
+    }
+    for fault in &run.faults {
+        let after = |recovery| match recovery {
+            Recovery::After(us) => Some(us),
+            Recovery::Never | Recovery::NotMeasured => None,
+        };
+        let times = [
+            ("downtime_ms", fault.outage_us),
+            ("rto_from_injection_ms", fault.from_injection_us),
+            ("rto_from_heal_ms", after(fault.first_success)),
+            ("steady_from_heal_ms", after(fault.recovery)),
+        ];
+        for (what, time) in times {
+            all.extend(time.map(|us| (format!("{what}.{}", fault.id), words::number(us as f64 / 1e3))));
+        }
+    }
+    if let Some((lost, _)) = run.lost_writes() {
+        all.push(("rpo_lost_writes".to_owned(), lost.to_string()));
     }
     all
 }
@@ -392,6 +411,16 @@ mod tests {
               <property name="scenario_digest" value="9c41e2f0b7a86d539c41e2f0b7a86d539c41e2f0b7a86d539c41e2f0b7a86d53"/>
               <property name="journal" value="runs/20261122-101500-7f3a/journal.jsonl"/>
               <property name="image.etcd" value="4be1d07c92f35a684be1d07c92f35a684be1d07c92f35a684be1d07c92f35a68"/>
+              <property name="downtime_ms.f1-network.partition" value="709.955"/>
+              <property name="rto_from_injection_ms.f1-network.partition" value="12323.249"/>
+              <property name="rto_from_heal_ms.f1-network.partition" value="323.249"/>
+              <property name="steady_from_heal_ms.f1-network.partition" value="323.249"/>
+              <property name="downtime_ms.f2-instance.power_cut" value="3528.122"/>
+              <property name="rto_from_injection_ms.f2-instance.power_cut" value="3709.07"/>
+              <property name="downtime_ms.f3-network.delay" value="253.056"/>
+              <property name="rto_from_injection_ms.f3-network.delay" value="2485.001"/>
+              <property name="rto_from_heal_ms.f3-network.delay" value="256.245"/>
+              <property name="steady_from_heal_ms.f3-network.delay" value="256.245"/>
             </properties>
             <testcase name="steady state before the first fault" time="5" classname="etcd survives a minority partition"/>
             <testcase name="fault f1 network.partition took effect and was undone" time="12" classname="etcd survives a minority partition">

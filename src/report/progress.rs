@@ -76,6 +76,7 @@ mod tests {
         73.5s  heal     f2 instance.power_cut: booted again: boot 2 instead of 1
         78.0s  heal     f3 network.delay: 2,903 frames delayed in all; frames pass undelayed
         80.0s  skip     f4 clock_skew: this provider cannot set clocks
+        83.0s  trouble  etcd-3 crashed process: [ 62.201] etcd[311]: segfault at 10 ip 000055 sp 00007f error 4
         83.0s  phase    recovery
         89.0s  phase    check
         90.0s  judge    pass no acknowledged write lost: all 313 acknowledged writes were read back

@@ -71,9 +71,13 @@ pub struct FaultRun {
     pub skipped: Option<String>,
     pub healed: Option<Evidence>,
     pub heal_verified: bool,
-    /// The longest time in which clients waited without any acknowledgement that met the fault. Faults that
-    /// overlap share it: nobody can tell whose it was.
+    /// The longest outage that met the fault. Faults that overlap share it: nobody can tell whose it was.
     pub outage_us: Option<u64>,
+    /// From its injection to the first success after that outage.
+    pub from_injection_us: Option<u64>,
+    /// From its end to the first success.
+    pub first_success: Recovery,
+    /// From its end to steady state.
     pub recovery: Recovery,
 }
 
@@ -166,6 +170,8 @@ impl FaultRun {
             healed: None,
             heal_verified: false,
             outage_us: None,
+            from_injection_us: None,
+            first_success: Recovery::NotMeasured,
             recovery: Recovery::NotMeasured,
         }
     }
@@ -215,6 +221,17 @@ impl Run {
             fold.take(entry);
         }
         fold.finish()
+    }
+
+    /// The RPO: acknowledged writes that were lost, and how many were acknowledged in all. `None` when the
+    /// scenario did not ask.
+    pub fn lost_writes(&self) -> Option<(u64, u64)> {
+        let judged = self.expectations.iter().filter_map(|expectation| expectation.judged.as_ref());
+        let number = |judged: &Judged, name: &str| judged.measured.get(name).map(|number| *number as u64);
+        let mut known = judged.filter_map(|judged| {
+            Some((number(judged, "lost_writes")?, number(judged, "acknowledged_writes")?))
+        });
+        known.next()
     }
 
     /// The phase's own span; `None` if the run never came so far.

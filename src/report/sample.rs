@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use crate::journal::event::{Judged, RunStarted, ScheduledFault};
+use crate::journal::event::{Judged, RunStarted, ScheduledFault, Symptom, SymptomKind, SymptomSource};
 use crate::journal::{Entry, Event, OpOutcome, OpRecord, Phase, Verdict};
 use crate::seed::Seed;
 
@@ -59,9 +59,9 @@ pub(crate) fn passing() -> Vec<Entry> {
     in_order(entries)
 }
 
-/// A stale read is found.
+/// A stale read is found, and a process crashed.
 pub(crate) fn failing() -> Vec<Entry> {
-    replace_judged(
+    let mut entries = replace_judged(
         "linearizable",
         Verdict::Fail,
         "key k3: a read returned a value that had been overwritten 412 ms before",
@@ -69,7 +69,17 @@ pub(crate) fn failing() -> Vec<Entry> {
          process 0  write k3 = 57   acknowledged  66.871 s   etcd-3\n\
          process 4  read  k3 = 41   answered      67.283 s   etcd-2\n\
          The write of 57 had been acknowledged before the read began, so the read had to see it.",
-    )
+    );
+    let symptom = Symptom {
+        node: "etcd-3".into(),
+        source: SymptomSource::Console,
+        kind: SymptomKind::Segfault,
+        line: "[   62.201] etcd[311]: segfault at 10 ip 000055 sp 00007f error 4".into(),
+        seen_us: RECOVERY - 1,
+    };
+    let at = entries.partition_point(|entry| entry.at_us < RECOVERY);
+    entries.insert(at, Entry { at_us: RECOVERY - 1, event: Event::Symptom(symptom) });
+    entries
 }
 
 /// The checker ran out of budget.
@@ -147,6 +157,7 @@ pub(crate) fn hostile(text: &str) -> Vec<Entry> {
             Event::Probe { probe, node, detail, .. } => {
                 (*probe, *node, *detail) = (text.clone(), Some(text.clone()), text)
             }
+            Event::Symptom(symptom) => (symptom.node, symptom.line) = (text.clone(), text),
             Event::Op(op) => (op.workload, op.key, op.detail) = (text.clone(), text.clone(), text),
             Event::Judged(judged) => {
                 (judged.message, judged.detail) = (text.clone(), text.clone());

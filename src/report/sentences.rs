@@ -64,11 +64,21 @@ pub(super) fn evidence(fault: &FaultRun) -> Vec<String> {
 pub(super) fn consequences(fault: &FaultRun) -> Vec<String> {
     let mut told = evidence(fault);
     if matches!(fault.state, FaultState::Healed | FaultState::NotHealed) {
-        let outage = fault.outage_us.map(|us| format!("clients waited at most {}", words::span(us)));
-        let recovery = match fault.recovery {
-            Recovery::After(us) => Some(format!("back {} after its end (RTO)", words::span(us))),
-            Recovery::Never => Some("not back before the end of the run".to_owned()),
-            Recovery::NotMeasured => None,
+        let outage = fault.outage_us.zip(fault.from_injection_us).map(|(outage, from)| {
+            let (outage, from) = (words::span(outage), words::span(from));
+            format!("clients waited at most {outage}, over {from} after injection")
+        });
+        let recovery = match (fault.first_success, fault.recovery) {
+            (Recovery::After(first), Recovery::After(steady)) if first < steady => {
+                let (first, steady) = (words::span(first), words::span(steady));
+                Some(format!("back {first} and steady {steady} after its end (RTO)"))
+            }
+            (_, Recovery::After(steady)) => Some(format!("back {} after its end (RTO)", words::span(steady))),
+            (Recovery::After(first), Recovery::Never) => {
+                Some(format!("back {} after its end, never steady again", words::span(first)))
+            }
+            (_, Recovery::Never) => Some("not back before the end of the run".to_owned()),
+            (_, Recovery::NotMeasured) => None,
         };
         let both: Vec<String> = outage.into_iter().chain(recovery).collect();
         if !both.is_empty() {
@@ -98,6 +108,10 @@ pub(super) fn service(run: &Run) -> Vec<String> {
     }
     if !times.is_empty() {
         lines.push(times.join("; "));
+    }
+    if let Some((lost, acknowledged)) = run.lost_writes() {
+        let (lost, acknowledged) = (words::count(lost as usize), words::count(acknowledged as usize));
+        lines.push(format!("{lost} of {acknowledged} acknowledged writes lost (RPO)"));
     }
     lines
 }

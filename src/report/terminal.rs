@@ -173,13 +173,13 @@ mod tests {
         Faults
           ✓ f1 network.partition   48.0s to 60.0s on etcd-2
               proof: the switch dropped 38 frames between etcd-2 and the others
-              clients waited at most 710 ms; back 323 ms after its end (RTO)
+              clients waited at most 710 ms, over 12.3 s after injection; back 323 ms after its end (RTO)
           ✓ f2 instance.power_cut  65.0s to 73.5s on etcd-1
               proof: process 4711 is gone; 17 of 52 unflushed writes were kept
-              clients waited at most 3.53 s
+              clients waited at most 3.53 s, over 3.71 s after injection
           ✓ f3 network.delay       69.0s to 78.0s on etcd-1, etcd-2, etcd-3
               proof: the switch delayed 211 frames by 80.3 ms in the median
-              clients waited at most 253 ms; back 256 ms after its end (RTO)
+              clients waited at most 253 ms, over 2.49 s after injection; back 256 ms after its end (RTO)
           - f4 clock_skew
               skipped: this provider cannot set clocks
 
@@ -218,13 +218,15 @@ mod tests {
         Faults
           ✓ f1 network.partition   48.0s to 60.0s on etcd-2
               proof: the switch dropped 38 frames between etcd-2 and the others
-              clients waited at most 710 ms; back 323 ms after its end (RTO)
+              clients waited at most 710 ms, over 12.3 s after injection; back 323 ms
+              after its end (RTO)
           ✓ f2 instance.power_cut  65.0s to 73.5s on etcd-1
               proof: process 4711 is gone; 17 of 52 unflushed writes were kept
-              clients waited at most 3.53 s
+              clients waited at most 3.53 s, over 3.71 s after injection
           ✓ f3 network.delay       69.0s to 78.0s on etcd-1, etcd-2, etcd-3
               proof: the switch delayed 211 frames by 80.3 ms in the median
-              clients waited at most 253 ms; back 256 ms after its end (RTO)
+              clients waited at most 253 ms, over 2.49 s after injection; back 256 ms
+              after its end (RTO)
           - f4 clock_skew
               skipped: this provider cannot set clocks
 
@@ -265,15 +267,15 @@ mod tests {
         Faults
           ✓ f1 network.partition   48.0s to 60.0s on etcd-2
               proof: the switch dropped 38 frames between etcd-2 and the others
-              clients waited at most 710 ms; back 323 ms after its end (RTO)
+              clients waited at most 710 ms, over 12.3 s after injection; back 323 ms after its end (RTO)
           ! f2 instance.power_cut  from 65.0s on etcd-1
               proof: process 4711 is gone; 17 of 52 unflushed writes were kept
               not known to be undone: the run ended first
-              clients waited at most 3.53 s
+              clients waited at most 3.53 s, over 3.71 s after injection
           ! f3 network.delay       from 69.0s on etcd-1, etcd-2, etcd-3
               proof: the switch delayed 211 frames by 80.3 ms in the median
               not known to be undone: the run ended first
-              clients waited at most 253 ms
+              clients waited at most 253 ms, over 2.49 s after injection
           - f4 clock_skew
               not reached: the run ended before it was due
 
@@ -312,10 +314,10 @@ mod tests {
               did not take effect: the switch dropped no frame between etcd-2 and the others
           ✓ f2 instance.power_cut  65.0s to 73.5s on etcd-1
               proof: process 4711 is gone; 17 of 52 unflushed writes were kept
-              clients waited at most 3.53 s
+              clients waited at most 3.53 s, over 3.71 s after injection
           ✓ f3 network.delay       69.0s to 78.0s on etcd-1, etcd-2, etcd-3
               proof: the switch delayed 211 frames by 80.3 ms in the median
-              clients waited at most 253 ms; back 256 ms after its end (RTO)
+              clients waited at most 253 ms, over 2.49 s after injection; back 256 ms after its end (RTO)
           - f4 clock_skew
               skipped: this provider cannot set clocks
 

@@ -8,6 +8,7 @@ pub mod checker;
 pub mod expect;
 pub mod probes;
 pub mod question;
+pub mod service;
 pub mod symptoms;
 pub mod workload;
 

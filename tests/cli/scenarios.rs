@@ -187,3 +187,35 @@ fn faults_of_the_network() {
     );
     insta::assert_snapshot!(all);
 }
+
+#[test]
+fn faults_inside_a_guest() {
+    let fault = |text: &'static str| ("instance.kill: { target: { one: web } }", text);
+    let all = variations(
+        GOOD,
+        &[
+            fault("resource.cpu: { target: { one: web }, load: 0% }"),
+            fault("resource.cpu: { target: { one: web }, cores: 0 }"),
+            fault("resource.cpu: { target: { one: web }, load: 2 }"),
+            fault("resource.memory: { target: { one: web } }"),
+            fault("resource.memory: { target: { one: web }, fill: 5% }"),
+            fault("resource.memory: { target: { one: web }, fill: 90%, victim: nobody }"),
+            fault("disk.fill: { target: { one: web }, path: /var }"),
+            fault("disk.fill: { target: { one: web }, path: /var, fill: 90%, leave: 1M }"),
+            fault("disk.fill: { target: { one: web }, path: var, leave: 1M }"),
+            fault("clock.skew: { target: { one: web }, by: 1ms }"),
+            fault("clock.skew: { target: { one: web }, by: -2h }"),
+            fault("clock.strobe: { target: { one: web }, by: 1h, every: 1ms }"),
+            fault("process.kill: { target: { one: web }, which: { name: nginx } }"),
+            fault("process.kill: { target: { one: web }, which: { name: nginx }, every: 0s }"),
+            fault("process.pause: { target: { one: web }, which: nginx }"),
+            fault("process.pause: { target: { one: web }, which: { name: /usr/sbin/nginx } }"),
+            fault("process.pause: { target: { one: web }, which: { service: \"a b\" } }"),
+            fault("service.stop: { target: { one: web }, service: -f }"),
+            fault("file.corrupt: { target: { one: web }, path: /a, flips: 0 }"),
+            fault("file.corrupt: { target: { one: web }, path: /a, truncate: 1G }"),
+        ],
+        said,
+    );
+    insta::assert_snapshot!(all);
+}

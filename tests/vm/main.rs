@@ -17,4 +17,5 @@ mod killed;
 mod readme;
 mod servers;
 mod snapshots;
+mod systems;
 mod volumes;

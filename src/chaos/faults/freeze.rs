@@ -14,7 +14,6 @@ use super::{About, Back, Documented, Ec2, Fault, FaultError, FaultKind, Scene};
 use crate::chaos::target::Target;
 use crate::fleet::{Capability, InstanceAction, InstanceState};
 use crate::guest::DialError;
-use crate::guest::probe::ProbeSpec;
 
 /// How long an instance must keep silent.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -62,11 +61,7 @@ impl Frozen {
     /// A port at which an instance that is well would answer, be it with a refusal.
     fn port(&self, name: &str) -> u16 {
         let ready = self.scene.node(name).ok().and_then(|node| node.ready.as_ref());
-        match ready.map(|(probe, _)| probe) {
-            Some(ProbeSpec::Http(http)) => http.port,
-            Some(ProbeSpec::Tcp(tcp)) => tcp.port,
-            Some(ProbeSpec::Exec(_)) | None => 22,
-        }
+        ready.and_then(|(probe, _)| probe.port()).unwrap_or(22)
     }
 }
 

@@ -267,7 +267,7 @@ impl Checker<'_> {
             workloads: workloads.iter().map(|workload| (workload.name(), workload.kind())).collect(),
             probes: self.spec.steady.iter().map(|probe| probe.name.as_str()).collect(),
             roles: roster.roles(),
-            has_faults: !self.spec.timeline.is_empty(),
+            faults: self.spec.timeline.iter().map(|step| step.inject.name()).collect(),
         };
         expectation.check(&known).map_err(|Complaint { message, instead, help }| {
             let mut bad = self.bad(expectation.at, message);

@@ -6,6 +6,8 @@
 
 mod exec;
 mod http;
+mod postgres;
+mod redis;
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,10 @@ pub enum ProbeSpec {
     Tcp(TcpProbe),
     /// A command in the instance, over the management path.
     Exec(ExecProbe),
+    /// A statement to PostgreSQL from the side of the clients.
+    Postgres(PostgresProbe),
+    /// A command to Redis, or to a sentinel, from the side of the clients.
+    Redis(RedisProbe),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +87,62 @@ pub struct ExecProbe {
     pub contains: Option<String>,
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresProbe {
+    #[serde(default = "postgres_port")]
+    pub port: u16,
+    #[serde(default = "postgres_name")]
+    pub user: String,
+    #[serde(default = "postgres_name")]
+    pub database: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Any error that it ends in is bad.
+    #[serde(default = "select_one")]
+    pub query: String,
+    /// Limit for connection, login and answer together.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// What the first value of the first row must be, as text, exactly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisProbe {
+    #[serde(default = "redis_port")]
+    pub port: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// The words of the command; any error that it is answered with is bad.
+    #[serde(default = "ping")]
+    pub command: Vec<String>,
+    /// Limit for connection and answer together.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// What the answer must be, as text, exactly; the items of a list a line each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+    /// Text that the answer must contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contains: Option<String>,
+}
+
+impl ProbeSpec {
+    /// The port of the service that it asks; `None` for a command.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            ProbeSpec::Http(probe) => Some(probe.port),
+            ProbeSpec::Tcp(probe) => Some(probe.port),
+            ProbeSpec::Postgres(probe) => Some(probe.port),
+            ProbeSpec::Redis(probe) => Some(probe.port),
+            ProbeSpec::Exec(_) => None,
+        }
+    }
+}
+
 /// What one measurement found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measurement {
@@ -91,7 +153,7 @@ pub struct Measurement {
     pub detail: String,
 }
 
-/// Measures once, within the probe's own time limit. TCP and HTTP go through `dialer`, where faults
+/// Measures once, within the probe's own time limit. What clients could ask goes through `dialer`, where faults
 /// apply; commands go through `session`, where they do not.
 pub async fn measure(spec: &ProbeSpec, dialer: &dyn Dialer, session: &dyn Session) -> Measurement {
     let start = Instant::now();
@@ -99,6 +161,8 @@ pub async fn measure(spec: &ProbeSpec, dialer: &dyn Dialer, session: &dyn Sessio
         ProbeSpec::Http(probe) => http::check(probe, dialer, start + probe.timeout.0).await,
         ProbeSpec::Tcp(probe) => tcp::check(probe, dialer, start + probe.timeout.0).await,
         ProbeSpec::Exec(probe) => exec::check(probe, session, start + probe.timeout.0).await,
+        ProbeSpec::Postgres(probe) => postgres::check(probe, dialer, start + probe.timeout.0).await,
+        ProbeSpec::Redis(probe) => redis::check(probe, dialer, start + probe.timeout.0).await,
     };
     let latency = start.elapsed();
     Measurement { ok: outcome.is_ok(), latency, detail: outcome.err().unwrap_or_default() }
@@ -127,6 +191,26 @@ fn root_path() -> String {
 
 fn ok_status() -> u16 {
     200
+}
+
+fn postgres_port() -> u16 {
+    5432
+}
+
+fn postgres_name() -> String {
+    "postgres".to_owned()
+}
+
+fn select_one() -> String {
+    "SELECT 1".to_owned()
+}
+
+fn redis_port() -> u16 {
+    6379
+}
+
+fn ping() -> Vec<String> {
+    vec!["PING".to_owned()]
 }
 
 fn default_timeout() -> Span {

@@ -7,9 +7,10 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::super::run::{FaultState, ProbeSeries, Run};
-use super::super::{numbers, sentences, words};
+use super::super::{sentences, words};
 use super::scale::{Log, Time, round_up};
 use crate::journal::{OpOutcome, OpRecord, Phase};
+use crate::verify::service::quantile;
 
 const WIDTH: f64 = 1080.0;
 /// Where the plots begin; labels stand left of it.
@@ -232,7 +233,7 @@ fn latency_row(run: &Run, time: &Time, top: f64, bottom: f64) -> Latency {
         let acknowledged = ops.iter().filter(|op| op.outcome == OpOutcome::Ok);
         let mut latencies: Vec<u64> = acknowledged.map(|op| took(op)).collect();
         latencies.sort_unstable();
-        let quantiles = numbers::quantile(&latencies, 0.5).zip(numbers::quantile(&latencies, 0.99));
+        let quantiles = quantile(&latencies, 0.5).zip(quantile(&latencies, 0.99));
         let Some((middle, high)) = quantiles else {
             broken = true;
             continue;
@@ -367,7 +368,7 @@ fn strip(series: &ProbeSeries, time: &Time, y: f64, height: f64) -> (String, Str
         .filter_map(|pair| Some(pair.get(1)?.at_us.saturating_sub(pair.first()?.at_us)))
         .collect();
     gaps.sort_unstable();
-    let longest = numbers::quantile(&gaps, 0.5).unwrap_or(1_000_000).saturating_mul(3);
+    let longest = quantile(&gaps, 0.5).unwrap_or(1_000_000).saturating_mul(3);
     let mut stretches: Vec<(u64, u64, bool)> = Vec::new();
     let mut before = None;
     for sample in &series.samples {

@@ -11,13 +11,16 @@ use tera::{Context, Tera};
 use super::numbers::Recovery;
 use super::run::{FaultRun, FaultState, Run};
 use super::{sentences, words};
-use crate::journal::event::Judged;
+use crate::journal::event::{Judged, Symptom, SymptomKind};
 use crate::journal::{OpOutcome, Verdict};
 
 mod chart;
 mod scale;
 
 const TEMPLATE: &str = include_str!("../../../templates/report.html.tera");
+
+/// A console that never stops printing does not make a page that nobody can open.
+const MOST_SYMPTOMS: usize = 200;
 
 /// The page for one run, to be kept in the folder `dir`: links to files in that folder are relative.
 ///
@@ -37,6 +40,8 @@ struct Page {
     expectations: Vec<ExpectationView>,
     faults: Vec<FaultView>,
     nodes: Vec<NodeView>,
+    symptoms: Vec<SymptomView>,
+    more_symptoms: usize,
     notes: Vec<String>,
     replay: Option<String>,
     files: Vec<Link>,
@@ -78,6 +83,8 @@ struct FaultView {
     times: String,
     lasted: String,
     outage: String,
+    from_injection: String,
+    first_success: String,
     recovery: String,
     told: Vec<String>,
 }
@@ -88,6 +95,16 @@ struct NodeView {
     changes: String,
     probes: String,
     ops: String,
+}
+
+#[derive(Serialize)]
+struct SymptomView {
+    class: &'static str,
+    time: String,
+    node: String,
+    kind: &'static str,
+    source: &'static str,
+    line: String,
 }
 
 #[derive(Serialize)]
@@ -108,6 +125,8 @@ impl Page {
             expectations: run.expectations.iter().map(|it| expectation(run, it)).collect(),
             faults: run.faults.iter().map(fault).collect(),
             nodes: nodes(run),
+            symptoms: run.symptoms.iter().take(MOST_SYMPTOMS).map(symptom).collect(),
+            more_symptoms: run.symptoms.len().saturating_sub(MOST_SYMPTOMS),
             notes: run.notes.iter().map(|(_, text)| words::line(text)).collect(),
             replay: sentences::replay(run).map(|command| words::line(&command)),
             files: run.journal.iter().chain(&run.attachments).map(|file| link(file, dir)).collect(),
@@ -182,6 +201,14 @@ fn tiles(run: &Run) -> Vec<Tile> {
             note: "from a fault's end until back".to_owned(),
         },
         Tile {
+            name: "Lost writes",
+            value: run.lost_writes().map_or_else(|| "–".to_owned(), |(lost, _)| words::count(lost as usize)),
+            note: match run.lost_writes() {
+                Some((_, all)) => format!("of {} acknowledged (RPO)", words::count(all as usize)),
+                None => "the scenario did not ask".to_owned(),
+            },
+        },
+        Tile {
             name: "Latency",
             value: span(numbers.p50_us),
             note: format!("median; p99 {}", span(numbers.p99_us)),
@@ -230,6 +257,11 @@ fn fault(fault: &FaultRun) -> FaultView {
     let ended = fault.healed.as_ref().map(|healed| healed.at_us);
     let lasted = fault.injected_us.zip(ended).map(|(from, to)| words::span(to.saturating_sub(from)));
     let effective = matches!(fault.state, FaultState::Healed | FaultState::NotHealed);
+    let after = |recovery| match recovery {
+        Recovery::After(us) if effective => words::span(us),
+        Recovery::Never if effective => "never".to_owned(),
+        _ => String::new(),
+    };
     FaultView {
         state,
         mark,
@@ -239,12 +271,21 @@ fn fault(fault: &FaultRun) -> FaultView {
         times: fault.injected_us.map(words::at).unwrap_or_default(),
         lasted: lasted.unwrap_or_default(),
         outage: fault.outage_us.filter(|_| effective).map(words::span).unwrap_or_default(),
-        recovery: match fault.recovery {
-            Recovery::After(us) if effective => words::span(us),
-            Recovery::Never if effective => "never".to_owned(),
-            _ => String::new(),
-        },
+        from_injection: fault.from_injection_us.filter(|_| effective).map(words::span).unwrap_or_default(),
+        first_success: after(fault.first_success),
+        recovery: after(fault.recovery),
         told: sentences::evidence(fault).iter().map(|text| words::line(text)).collect(),
+    }
+}
+
+fn symptom(symptom: &Symptom) -> SymptomView {
+    SymptomView {
+        class: if symptom.kind == SymptomKind::Environment { "quiet" } else { "fail" },
+        time: words::at(symptom.seen_us),
+        node: words::line(&symptom.node),
+        kind: symptom.kind.text(),
+        source: symptom.source.text(),
+        line: words::line(&symptom.line),
     }
 }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Attempt, Facts, gaps};
+use super::facts::Facts;
 use super::known::{Complaint, Known};
 use super::recovery::measure_faults;
 use super::{Expect, Finding};
 use crate::journal::Verdict;
 use crate::units::{Share, Span};
 use crate::verify::Budget;
+use crate::verify::service::{self, Attempt, gaps};
 
 /// Limits on what clients noticed while faults were at work, from the start of the chaos phase to its end;
 /// all that are given must hold.
@@ -95,11 +96,8 @@ impl Expect for Availability {
         let mut latencies: Vec<u64> =
             attempts.iter().filter(|attempt| attempt.ok).map(|attempt| attempt.end - attempt.start).collect();
         latencies.sort_unstable();
-        let quantile = |percent: usize| {
-            // The nearest rank: a latency that really occurred.
-            let rank = (latencies.len() * percent).div_ceil(100).max(1);
-            latencies.get(rank - 1).copied().unwrap_or_default()
-        };
+        let quantile =
+            |percent: u32| service::quantile(&latencies, f64::from(percent) / 100.0).unwrap_or_default();
 
         let mut finding = Finding::new(
             Verdict::Pass,
@@ -137,7 +135,7 @@ impl Expect for Availability {
             finding.verdict = Verdict::Fail;
             finding.detail = std::mem::replace(&mut finding.message, broken.join("; "));
         }
-        finding.measured.extend(measure_faults(facts, &attempts));
+        finding.measured.extend(measure_faults(&facts.times(Some(&attempts))));
         finding
     }
 }

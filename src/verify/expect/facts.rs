@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::journal::{Entry, Event, OpOutcome, OpRecord, Phase};
+use crate::journal::{Entry, Event, OpRecord, Phase};
 use crate::verify::checker::linear::History;
+use crate::verify::service::{self, Attempt, Fault, Times};
 
 /// The kinds of workloads whose keys are registers.
 pub(super) const REGISTERS: &[&str] = &["register", "key_value"];
@@ -38,29 +39,6 @@ pub(super) struct Saying<'a> {
     pub(super) round: u32,
     /// The error says why it gave no answer.
     pub(super) answer: Result<&'a str, &'a str>,
-}
-
-/// A fault that was injected.
-pub(super) struct Fault<'a> {
-    pub(super) name: &'a str,
-    pub(super) injected: u64,
-    /// `None`: the journal does not say that it ended.
-    pub(super) healed: Option<u64>,
-}
-
-/// Something that was tried, and whether it was well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Attempt {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) ok: bool,
-}
-
-impl From<&OpRecord> for Attempt {
-    fn from(op: &OpRecord) -> Self {
-        let end = op.completed_us.max(op.invoked_us);
-        Attempt { start: op.invoked_us, end, ok: op.outcome == OpOutcome::Ok }
-    }
 }
 
 impl<'a> Facts<'a> {
@@ -179,39 +157,31 @@ impl<'a> Facts<'a> {
     pub(super) fn in_chaos(&self, attempt: &Attempt) -> bool {
         (self.chaos.0..=self.chaos.1).contains(&attempt.start)
     }
+
+    /// All by which it is known that the service is well: each probe, and the operations if there are any.
+    pub(super) fn signs(&self) -> Vec<Vec<Attempt>> {
+        let operations = self.attempts(None);
+        let mut signs: Vec<Vec<Attempt>> =
+            self.probe_names().into_iter().map(|name| self.probe(name)).collect();
+        if !operations.is_empty() {
+            signs.push(operations);
+        }
+        signs
+    }
+
+    /// The recovery times of every fault, as `noticed` shows them; without it, as clients notice them.
+    pub(super) fn times(&self, noticed: Option<&[Attempt]>) -> Vec<(&'a str, Times)> {
+        let signs = self.signs();
+        let operations = self.attempts(None);
+        // Operations are what clients notice; without any, the first probe stands for them.
+        let own = if operations.is_empty() { signs.first() } else { Some(&operations) };
+        let noticed = noticed.or(own.map(Vec::as_slice)).unwrap_or_default();
+        let signs: Vec<&[Attempt]> = signs.iter().map(Vec::as_slice).collect();
+        let names = self.faults.iter().map(|fault| fault.name);
+        names.zip(service::times(&self.faults, noticed, &signs)).collect()
+    }
 }
 
 pub(super) fn attempts(ops: &[&OpRecord]) -> Vec<Attempt> {
     ops.iter().map(|op| Attempt::from(*op)).collect()
-}
-
-/// The stretches in which something was under way or refused and nothing succeeded: each begins at the last
-/// success, or at the first attempt after it if nothing was under way, and lasts to the next success, or to
-/// the end of the last attempt. Pairs of start and end, in order of time.
-pub(super) fn gaps(attempts: &[Attempt]) -> Vec<(u64, u64)> {
-    let mut by_end = attempts.to_vec();
-    by_end.sort_by_key(|attempt| attempt.end);
-    // For each attempt, the earliest start among it and all that ended later.
-    let mut earliest: Vec<u64> = Vec::with_capacity(by_end.len());
-    let mut least = u64::MAX;
-    for attempt in by_end.iter().rev() {
-        least = least.min(attempt.start);
-        earliest.push(least);
-    }
-    earliest.reverse();
-    let mut gaps = Vec::new();
-    let mut last_ok = 0;
-    let mut begins = None;
-    for (attempt, earliest) in by_end.iter().zip(&earliest) {
-        let begin = *begins.get_or_insert((*earliest).max(last_ok));
-        if attempt.ok {
-            gaps.push((begin, attempt.end));
-            last_ok = attempt.end;
-            begins = None;
-        }
-    }
-    if let (Some(begin), Some(last)) = (begins, by_end.last()) {
-        gaps.push((begin, last.end));
-    }
-    gaps
 }

@@ -12,7 +12,8 @@ pub struct Known<'a> {
     /// Names of the steady probes.
     pub probes: BTreeSet<&'a str>,
     pub roles: BTreeSet<&'a str>,
-    pub has_faults: bool,
+    /// The kinds of the faults in the timeline.
+    pub faults: BTreeSet<&'a str>,
 }
 
 /// Why an expectation cannot mean anything.
@@ -59,10 +60,14 @@ impl Known<'_> {
     }
 
     pub(super) fn has_faults(&self) -> Result<(), Complaint> {
-        match self.has_faults {
-            true => Ok(()),
-            false => Err(Complaint::new("there is no fault to recover from: `timeline` is empty")),
+        match self.faults.is_empty() {
+            false => Ok(()),
+            true => Err(Complaint::new("there is no fault to recover from: `timeline` is empty")),
         }
+    }
+
+    pub(super) fn has_fault(&self, kind: &str) -> Result<(), Complaint> {
+        named("fault in the timeline called", kind, &self.faults)
     }
 
     pub(super) fn has_workload(&self, name: &str) -> Result<(), Complaint> {

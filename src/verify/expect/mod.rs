@@ -8,9 +8,11 @@
 //! | linearizable | `registers`, `operations`, `indeterminate`, `violated_registers` |
 //! | availability | `availability` (0 to 1), `operations` or `measurements`, `longest_outage_ms`, `p50_ms`, `p95_ms`, `p99_ms` |
 //! | recovers within | `slowest_recovery_ms` |
+//! | rto | `slowest_ms` |
+//! | rpo | `lost_writes`, `acknowledged_writes` |
 //! | replicas agree | `agreed_after_ms` (from the first question), `agreed_after_heal_ms`, `different_answers` |
 //! | files intact | `files` |
-//! | availability and recovery, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT` |
+//! | availability and recovery, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT`, `steady_from_heal_ms.FAULT` |
 
 mod availability;
 mod custom;
@@ -22,6 +24,8 @@ mod lost;
 mod order;
 mod recovery;
 mod replicas;
+mod rpo;
+mod rto;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +41,8 @@ pub use files::FilesIntact;
 pub use known::{Complaint, Known};
 pub use recovery::RecoversWithin;
 pub use replicas::ReplicasAgree;
+pub use rpo::Rpo;
+pub use rto::Rto;
 
 use super::checker::finding::{Finding, count};
 use super::checker::{Budget, append, bank, counter, ids, queue, set};
@@ -103,6 +109,10 @@ expectations! {
     "availability" => availability::Availability(Availability),
     /// After every heal, the service is back within this time.
     "recovers_within" => recovery::RecoversWithin(RecoversWithin),
+    /// After a fault, the service is back within a certain time.
+    "rto" => rto::Rto(Rto),
+    /// At most so many acknowledged writes are lost.
+    "rpo" => rpo::Rpo(Rpo),
     /// When every fault is over, all instances give the same answer to one question.
     "replicas_agree" => replicas::ReplicasAgree(ReplicasAgree),
     /// Files that nothing may change are the same in the end as before the first fault.

@@ -6,27 +6,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::availability::millis;
-use super::facts::{Attempt, Facts, Fault, gaps};
+use super::facts::Facts;
 use super::known::{Complaint, Known};
 use super::{Expect, Finding, count};
 use crate::journal::Verdict;
 use crate::units::Span;
 use crate::verify::Budget;
+use crate::verify::service::{Attempt, Back, Times};
 
 /// After every heal, the service is back within this time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RecoversWithin(pub Span);
-
-/// What is known about one heal.
-enum Recovery {
-    /// Back after so many microseconds.
-    After(u64),
-    /// Not back after so many microseconds, which was longer than allowed.
-    NotWithin(u64),
-    /// Nobody knows, and why.
-    Unclear(&'static str),
-}
 
 impl Expect for RecoversWithin {
     fn title(&self) -> String {
@@ -41,32 +32,28 @@ impl Expect for RecoversWithin {
     /// began after the heal has succeeded, and so has a measurement of every steady probe.
     fn judge(&self, facts: &Facts<'_>, _: Budget) -> Finding {
         let limit = self.0;
-        let operations = facts.attempts(None);
-        let mut signs: Vec<Vec<Attempt>> =
-            facts.probe_names().into_iter().map(|name| facts.probe(name)).collect();
-        if !operations.is_empty() {
-            signs.push(operations.clone());
-        }
-        let everything: Vec<Attempt> = signs.iter().flatten().copied().collect();
+        let everything: Vec<Attempt> = facts.signs().concat();
         if let Some(why) = facts.too_little("operation or measurement", &everything) {
             return Finding::new(Verdict::Error, why);
         }
         let limit_us = u64::try_from(limit.0.as_micros()).unwrap_or(u64::MAX);
         let mut worst = 0;
         let (mut judged, mut late, mut unclear) = (0, Vec::new(), Vec::new());
-        for fault in &facts.faults {
-            match after(fault, facts, &signs, limit_us) {
-                Recovery::After(time) if time <= limit_us => {
+        let times = facts.times(None);
+        for (fault, times) in &times {
+            match times.steady {
+                Back::After(time) if time <= limit_us => {
                     judged += 1;
                     worst = worst.max(time);
                 }
-                Recovery::After(time) => {
-                    late.push(format!("{}: back {} after the heal", fault.name, millis(time)))
+                Back::After(time) => late.push(format!("{fault}: back {} after the heal", millis(time))),
+                Back::Never(time) | Back::Unclear(time, _) if time > limit_us => {
+                    late.push(format!("{fault}: not back {} after the heal", millis(time)));
                 }
-                Recovery::NotWithin(time) => {
-                    late.push(format!("{}: not back {} after the heal", fault.name, millis(time)));
+                Back::Never(_) => {
+                    unclear.push(format!("{fault}: nobody watched long enough after it was healed"));
                 }
-                Recovery::Unclear(why) => unclear.push(format!("{}: {why}", fault.name)),
+                Back::Unclear(_, why) => unclear.push(format!("{fault}: {why}")),
             }
         }
         let mut finding = match (late.is_empty(), judged) {
@@ -82,59 +69,27 @@ impl Expect for RecoversWithin {
             .measured("slowest_recovery_ms", worst as f64 / 1e3),
         };
         finding.detail = unclear.join("\n");
-        // Operations are what clients notice; without any, the first probe stands for them.
-        let noticed = if operations.is_empty() { signs.first() } else { Some(&operations) };
-        finding.measured.extend(noticed.map(|attempts| measure_faults(facts, attempts)).unwrap_or_default());
+        finding.measured.extend(measure_faults(&times));
         finding
     }
 }
 
-fn after(fault: &Fault<'_>, facts: &Facts<'_>, signs: &[Vec<Attempt>], limit: u64) -> Recovery {
-    let Some(healed) = fault.healed else { return Recovery::Unclear("its end is not in the journal") };
-    let others = || facts.faults.iter().filter(|other| !std::ptr::eq(*other, fault));
-    if others().any(|other| other.injected <= healed && other.healed.is_none_or(|end| end > healed)) {
-        return Recovery::Unclear("another fault was still at work when it was healed");
-    }
-    let next_fault = others().map(|other| other.injected).filter(|injected| *injected > healed).min();
-    let mut slowest = 0;
-    for attempts in signs {
-        let since = || attempts.iter().filter(|attempt| attempt.start >= healed);
-        let back = since().filter(|attempt| attempt.ok).map(|attempt| attempt.end).min();
-        let watched = since().map(|attempt| attempt.end).max().unwrap_or(healed);
-        let until = watched.min(next_fault.unwrap_or(u64::MAX));
-        match back {
-            Some(back) if back <= until => slowest = slowest.max(back - healed),
-            _ if until - healed > limit => return Recovery::NotWithin(until - healed),
-            _ if next_fault.is_some_and(|next| next <= watched) => {
-                return Recovery::Unclear("the next fault came before the service was back");
-            }
-            _ => return Recovery::Unclear("nobody watched long enough after it was healed"),
-        }
-    }
-    Recovery::After(slowest)
-}
-
 /// For every fault, in milliseconds: the longest outage that it met (`downtime_ms.FAULT`), from its injection
-/// to the end of that outage (`rto_from_injection_ms.FAULT`), and from its heal to the end of the first
-/// attempt begun after it that succeeded (`rto_from_heal_ms.FAULT`).
-///
-/// Overlapping faults share their outages: nobody can tell whose they were.
-pub(super) fn measure_faults(facts: &Facts<'_>, attempts: &[Attempt]) -> BTreeMap<String, f64> {
-    let gaps = gaps(attempts);
+/// to the end of that outage (`rto_from_injection_ms.FAULT`), and from its heal to the first success
+/// (`rto_from_heal_ms.FAULT`) and to steady state (`steady_from_heal_ms.FAULT`).
+pub(super) fn measure_faults(times: &[(&str, Times)]) -> BTreeMap<String, f64> {
     let mut measured = BTreeMap::new();
-    for fault in &facts.faults {
-        let mut note = |what: &str, micros: u64| {
-            measured.insert(format!("{what}_ms.{}", fault.name), micros as f64 / 1e3);
-        };
-        let healed = fault.healed.unwrap_or(u64::MAX);
-        let met = gaps.iter().filter(|(start, end)| *start <= healed && *end >= fault.injected);
-        if let Some((start, end)) = met.max_by_key(|(start, end)| end - start) {
-            note("downtime", end - start);
-            note("rto_from_injection", end - fault.injected);
-        }
-        let back = attempts.iter().filter(|attempt| attempt.ok && attempt.start >= healed);
-        if let Some(back) = back.map(|attempt| attempt.end).min() {
-            note("rto_from_heal", back - healed);
+    for (fault, times) in times {
+        let known = [
+            ("downtime", times.downtime),
+            ("rto_from_injection", times.from_injection),
+            ("rto_from_heal", times.success.known()),
+            ("steady_from_heal", times.steady.known()),
+        ];
+        for (what, time) in known {
+            if let Some(time) = time {
+                measured.insert(format!("{what}_ms.{fault}"), time as f64 / 1e3);
+            }
         }
     }
     measured

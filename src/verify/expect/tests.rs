@@ -92,6 +92,10 @@ fn expectations_are_written_as_in_a_scenario() {
 - availability: { at_least: 99%, longest_outage: 10s, p99: 500ms }
 - availability: { probe: cluster answers, at_least: 99.9% }
 - recovers_within: 15s
+- rto: { fault: instance.kill, from: heal, at_most: 10s }
+- rto: { from: injection, until: steady, at_most: 1m }
+- rpo: 0
+- rpo: 1
 ";
     let parsed: Vec<Expectation> = parse_yaml(Path::new("s.yaml"), text).unwrap();
     let titles: Vec<String> = parsed.iter().map(Expectation::title).collect();
@@ -103,6 +107,10 @@ fn expectations_are_written_as_in_a_scenario() {
             "availability: at least 99%, longest outage 10s, p99 500ms",
             "availability of cluster answers: at least 99.9%",
             "recovers within 15s",
+            "rto: instance.kill, from heal at most 10s",
+            "rto: every fault, from injection to steady state at most 1m",
+            "rpo: at most 0 acknowledged writes lost",
+            "rpo: at most 1 acknowledged write lost",
         ]
     );
     let bad = |text: &str| parse_yaml::<Vec<Expectation>>(Path::new("s.yaml"), text).unwrap_err().to_string();
@@ -112,7 +120,7 @@ fn expectations_are_written_as_in_a_scenario() {
         1 | - linearisable
           |   ^
           = did you mean `linearizable`?
-          = expected one of `no_acknowledged_write_lost`, `linearizable`, `availability`, `recovers_within`, `replicas_agree`, `files_intact`, `set`, `append`, `bank`, `counter`, `unique_ids`, `queue`, `custom`
+          = expected one of `no_acknowledged_write_lost`, `linearizable`, `availability`, `recovers_within`, `rto`, `rpo`, `replicas_agree`, `files_intact`, `set`, `append`, `bank`, `counter`, `unique_ids`, `queue`, `custom`
         "#);
     insta::assert_snapshot!(bad("- availability: { at_most: 99% }\n"), @r#"
         s.yaml:1:19: unknown field `at_most`
@@ -137,6 +145,41 @@ fn a_lost_write_is_named() {
         1 write of 2 acknowledged lost, on 1 register
         k: client 5 read 7 from etcd-2 at 3.050 s, but client 2 wrote 9 to etcd-1 (acknowledged at 0.500 s); acknowledged and gone: 1
         "#);
+}
+
+#[test]
+fn the_recovery_point_says_how_much_may_be_lost() {
+    let story = Story::new(2_000)
+        .fault("f1-instance.power_cut", 400, 900)
+        .write(1, "etcd-1", 7, 100, 150)
+        .write(2, "etcd-1", 9, 450, 500)
+        .read(5, "etcd-2", json!(7), 3_000, 3_050);
+    assert_eq!(story.judge("- rpo: 0").verdict, Verdict::Fail);
+    assert_eq!(story.judge("- rpo: 1").verdict, Verdict::Pass);
+    assert_eq!(story.judge("- rpo: 1").measured["lost_writes"], 1.0);
+    // No operation, no promise kept.
+    assert_eq!(Story::new(2_000).fault("f1-x", 400, 900).judge("- rpo: 5").verdict, Verdict::Error);
+}
+
+#[test]
+fn the_recovery_time_counts_from_injection_or_from_heal_for_the_faults_that_are_meant() {
+    let story = Story::new(9_000)
+        .fault("f1-instance.kill", 1_000, 3_000)
+        .read(1, "etcd-1", json!(null), 100, 200)
+        .refused(1_100, 1_200)
+        .refused(3_100, 3_200)
+        .read(1, "etcd-1", json!(null), 3_900, 4_000);
+    let verdict = |rto: &str| story.judge(&format!("- rto: {{ {rto} }}")).verdict;
+    assert_eq!(verdict("from: injection, at_most: 3s"), Verdict::Pass);
+    assert_eq!(verdict("from: injection, at_most: 2999ms"), Verdict::Fail);
+    assert_eq!(verdict("from: heal, at_most: 1s"), Verdict::Pass);
+    assert_eq!(verdict("from: heal, at_most: 999ms"), Verdict::Fail);
+    assert_eq!(verdict("from: injection, until: steady, at_most: 3s"), Verdict::Pass);
+    assert_eq!(verdict("fault: instance.kill, from: heal, until: steady, at_most: 1s"), Verdict::Pass);
+    // A fault that did not happen teaches nothing.
+    assert_eq!(verdict("fault: instance.stop, from: heal, at_most: 1s"), Verdict::Error);
+    let late = story.judge("- rto: { from: heal, at_most: 10ms }");
+    assert_eq!(late.message, "longer than 10ms: f1-instance.kill: 1s");
 }
 
 #[test]

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use gpt::mbr::ProtectiveMBR;
@@ -6,7 +5,6 @@ use gpt::partition_types::{EFI, LINUX_FS};
 
 use super::*;
 use crate::fleet::plan::NodePlan;
-use crate::recipe::InstanceDefaults;
 use crate::store::Manifest;
 
 /// A home whose store has one image, with an empty root.
@@ -44,18 +42,7 @@ impl Site {
             .status();
         assert!(mkfs.unwrap().success());
         fs::write(folder.join("vmlinuz"), "").unwrap();
-        let manifest = Manifest {
-            id: image.clone(),
-            name: "db".to_owned(),
-            layers: Vec::new(),
-            kernel_cmdline: String::new(),
-            disk_bytes: DISK_BYTES,
-            stored_bytes: 0,
-            packages: Vec::new(),
-            instance: InstanceDefaults::default(),
-            baked_at: String::new(),
-            timings_ms: BTreeMap::new(),
-        };
+        let manifest = Manifest { disk_bytes: DISK_BYTES, ..Manifest::blank(image.clone(), "db") };
         fs::write(folder.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
         Site { _dir: dir, home, store, image }
     }

@@ -1,0 +1,48 @@
+//! Real systems: what theory says of each must be found, the losses of the controls as well.
+
+use crate::machines::{assert_nothing_runs, baked, run};
+
+/// Runs a scenario that must fail because acknowledged writes are gone, and says so.
+#[track_caller]
+fn loses(scenario: &str) {
+    let said = run(&["run", scenario, "--seed", "7"]).exits(1);
+    assert!(said.stdout.contains("✗ no acknowledged write lost"), "{}", said.stdout);
+    assert!(said.stdout.contains("acknowledged and gone"), "{}", said.stdout);
+    assert!(said.stdout.contains("✓ the fleet comes back"), "{}", said.stdout);
+    assert!(said.stdout.contains("✓ no console findings"), "{}", said.stdout);
+    assert_nothing_runs();
+}
+
+#[test]
+fn a_synchronous_postgres_pair_keeps_what_it_acknowledged() {
+    baked(&["postgres"]);
+    let said = run(&["run", "scenarios/postgres-failover-sync.yaml", "--seed", "7"]).exits(0);
+    assert!(said.stdout.contains("acknowledged writes lost (RPO)"), "{}", said.stdout);
+    assert_nothing_runs();
+}
+
+#[test]
+fn an_asynchronous_postgres_pair_is_found_out() {
+    baked(&["postgres-async"]);
+    loses("scenarios/controls/postgres-async.yaml");
+}
+
+#[test]
+fn redis_keeps_what_a_replica_confirmed() {
+    baked(&["redis"]);
+    run(&["run", "scenarios/redis-sentinel.yaml", "--seed", "7"]).exits(0);
+    assert_nothing_runs();
+}
+
+#[test]
+fn redis_loses_what_nobody_confirmed() {
+    baked(&["redis"]);
+    loses("scenarios/controls/redis-sentinel.yaml");
+}
+
+#[test]
+fn a_load_balancer_hides_the_loss_of_a_server() {
+    baked(&["proxy", "web"]);
+    run(&["run", "scenarios/proxy-kill-one.yaml", "--seed", "7"]).exits(0);
+    assert_nothing_runs();
+}
