@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 pub mod bake;
 pub mod check;
+pub mod check_history;
 mod conduct;
 pub mod cp;
 pub mod doctor;
@@ -57,6 +58,7 @@ enum Command {
     Bake(bake::BakeArgs),
     Images(images::ImagesArgs),
     Check(check::CheckArgs),
+    CheckHistory(check_history::CheckHistoryArgs),
     Run(run::RunArgs),
     Gate(gate::GateArgs),
     Report(report::Args),
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Bake(args) => bake::run(&args, &printer),
         Command::Images(args) => images::run(&args, &printer),
         Command::Check(args) => check::run(&args, &printer),
+        Command::CheckHistory(args) => check_history::run(&args, &printer),
         Command::Run(args) => run::run(&args, &printer),
         Command::Gate(args) => gate::run(&args, &printer),
         Command::Report(args) => report::run(&args, &printer),

@@ -110,8 +110,11 @@ impl Cache {
         }
     }
 
-    /// The first piece that begins in `sectors`.
+    /// The first piece that begins in `sectors`, which may be empty or end before they begin.
     fn piece_in(&self, sectors: &Range<u64>) -> Option<(u64, Piece)> {
+        if sectors.is_empty() {
+            return None;
+        }
         self.newest.range(sectors.clone()).next().map(|(start, piece)| (*start, *piece))
     }
 

@@ -7,9 +7,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::bell::Bell;
 use super::cache::{Cache, Content, Write};
 use super::crash::{self, Cut, Unflushed};
+use super::fault::{DiskCounters, Trouble};
 use super::layer::Layer;
+use super::troubles::Troubles;
 use super::{SECTOR, nbd};
 use crate::seed::Seed;
 
@@ -32,6 +35,7 @@ pub struct Disk {
     state: Mutex<State>,
     /// Held while the uppermost layer is made durable or replaced, so that its map is saved in order.
     saving: Mutex<()>,
+    troubles: Troubles,
 }
 
 #[derive(Debug)]
@@ -50,7 +54,13 @@ impl Disk {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let state = Mutex::new(State { below, top, cache: Cache::default() });
-        Ok(Disk { sectors: bytes / SECTOR, keeping, state, saving: Mutex::new(()) })
+        Ok(Disk {
+            sectors: bytes / SECTOR,
+            keeping,
+            state,
+            saving: Mutex::new(()),
+            troubles: Troubles::default(),
+        })
     }
 
     /// In bytes.
@@ -123,6 +133,11 @@ impl Disk {
         unsaved.save()
     }
 
+    /// Whether a flush takes as long as the host's disk takes.
+    pub(super) fn flushes_slowly(&self) -> bool {
+        self.keeping == Keeping::Host
+    }
+
     /// Freezes the uppermost layer as the guest sees it now and goes on with a new one in `next`. Copies
     /// nothing. The frozen layer is whole in its files, and others may stand on it.
     pub fn snapshot(&self, next: &Path) -> io::Result<()> {
@@ -147,6 +162,30 @@ impl Disk {
         let mut state = self.state();
         let State { top, cache, .. } = &mut *state;
         crash::survive(cache.take(), which, seed, top)
+    }
+
+    /// Puts a trouble on the disk, whose name in the fleet is `label`. Only what comes over a connection meets
+    /// it.
+    pub fn install(&self, fault: &str, seed: Seed, label: &str, trouble: Trouble) {
+        self.troubles.install(fault, seed, label, trouble);
+    }
+
+    /// Removes the trouble of a fault; `None` if there is none.
+    pub fn remove(&self, fault: &str) -> Option<DiskCounters> {
+        self.troubles.remove(fault)
+    }
+
+    /// What the trouble of a fault did so far; `None` if there is none.
+    pub fn counters(&self, fault: &str) -> Option<DiskCounters> {
+        self.troubles.counters(fault)
+    }
+
+    pub(super) fn troubles(&self) -> &Troubles {
+        &self.troubles
+    }
+
+    pub(super) fn bell(&self) -> &Bell {
+        &self.troubles.bell
     }
 
     /// Answers NBD on `stream` in threads of its own, until the other end closes.

@@ -14,20 +14,26 @@
 //! | `map`, [`layer`] | which sectors a layer has, and the sparse file that has them |
 //! | `cache` | what the guest has written and not flushed |
 //! | [`crash`] | how much of that outlives a power cut |
+//! | [`fault`] | the troubles as data: what the engine above asks for |
+//! | `troubles`, `bell` | those of one disk: what they do to a request, what they did so far |
 //! | [`device`] | the disk itself: reads, writes, flushes, snapshots, power cuts |
-//! | `nbd` | the protocol, and the threads that speak it |
+//! | [`nbd`] | the protocol, and the threads that speak it |
 
+mod bell;
 mod cache;
 pub mod crash;
 pub mod device;
+pub mod fault;
 pub mod layer;
 mod map;
 pub mod nbd;
 #[cfg(test)]
 mod tests;
+mod troubles;
 
 pub use crash::{Cut, Unflushed};
 pub use device::{Disk, Keeping};
+pub use fault::{DiskCounters, DiskRules, Effect, Requests, Trouble};
 pub use layer::Layer;
 pub use nbd::Serving;
 

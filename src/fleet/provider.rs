@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use super::plan::{FleetPlan, NodePlan};
 use super::timing::Timing;
+use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::guest::{Dialer, Session, SessionError};
 use crate::network::{RuleCounters, RuleSet};
+use crate::seed::Seed;
 
 /// How a fleet is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +47,12 @@ pub enum Capability {
     Reboot,
     /// Destroy an instance and make it anew from its image.
     Replace,
+    /// Losing, with the power, what was not flushed.
+    PowerCut,
     /// Per-direction rules on the links between nodes.
     Links,
+    /// Rules on the disks of nodes.
+    Disks,
     Session,
 }
 
@@ -175,6 +181,19 @@ pub trait Fleet: Send + Sync {
 
     /// What the rules of one fault did so far; `None` if no such rules are installed.
     async fn counters(&self, fault: &str) -> Result<Option<RuleCounters>, FleetError>;
+
+    /// The machine vanishes at once, and of what it had not flushed to its disks only `unflushed` is kept.
+    /// Returns when it is gone; it boots from what is left.
+    async fn power_cut(&self, node: &str, unflushed: Unflushed, seed: Seed) -> Result<Cut, FleetError>;
+
+    /// Installs the rules of one fault on disks.
+    async fn impair_disks(&self, rules: DiskRules) -> Result<(), FleetError>;
+
+    /// Removes the rules of one fault from all disks; removing what is not there is no error.
+    async fn repair_disks(&self, fault: &str) -> Result<DiskCounters, FleetError>;
+
+    /// What the rules of one fault on disks did so far; `None` if no such rules are installed.
+    async fn disk_counters(&self, fault: &str) -> Result<Option<DiskCounters>, FleetError>;
 
     /// Everything the node's console printed so far, across boots.
     async fn console(&self, node: &str) -> Result<Vec<u8>, FleetError>;

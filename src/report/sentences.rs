@@ -78,6 +78,9 @@ pub(super) fn consequences(fault: &FaultRun) -> Vec<String> {
                 Some(format!("back {} after its end, never steady again", words::span(first)))
             }
             (_, Recovery::Never) => Some("not back before the end of the run".to_owned()),
+            (Recovery::After(first), Recovery::NotMeasured) => {
+                Some(format!("back {} after its end (RTO)", words::span(first)))
+            }
             (_, Recovery::NotMeasured) => None,
         };
         let both: Vec<String> = outage.into_iter().chain(recovery).collect();

@@ -6,6 +6,7 @@
 
 pub mod checker;
 pub mod expect;
+pub mod history;
 pub mod probes;
 pub mod question;
 pub mod service;

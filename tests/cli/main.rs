@@ -10,6 +10,7 @@ mod common;
 mod files;
 mod fleet_files;
 mod help;
+mod histories;
 mod journals;
 mod recipes;
 mod refusal;

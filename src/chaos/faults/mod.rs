@@ -16,6 +16,7 @@ use crate::fleet::{Capability, Fleet, FleetError, NodePlan};
 use crate::seed::Seed;
 
 mod about;
+mod bit_flip;
 mod clock;
 mod clock_skew;
 mod clock_strobe;
@@ -23,6 +24,7 @@ mod corrupt;
 mod cpu;
 mod delay;
 mod disk_fill;
+mod disks;
 mod dns;
 mod duplicate;
 mod file_corrupt;
@@ -30,6 +32,9 @@ mod flap;
 mod freeze;
 mod inside;
 mod instance;
+mod io_delay;
+mod io_error;
+mod io_stall;
 mod jitter;
 mod kill;
 mod links;
@@ -39,10 +44,12 @@ mod panic;
 mod partition;
 mod phoenix;
 mod port_block;
+mod power_cut;
 mod process_kill;
 mod process_pause;
 mod processes;
 mod rate;
+mod read_only;
 mod reboot;
 mod reorder;
 mod replace;
@@ -226,6 +233,8 @@ catalogue! {
     "whole.phoenix" => phoenix::Phoenix,
     /// The kernel crashes.
     "instance.panic" => panic::Panic,
+    /// The machine vanishes at once, and with it what it had not flushed to its disks.
+    "instance.power_cut" => power_cut::PowerCut,
     /// Nothing passes between groups of instances.
     "network.partition" => partition::Partition,
     /// Frames to and from the targets arrive late.
@@ -252,6 +261,16 @@ catalogue! {
     "network.reset" => reset::Reset,
     /// A file system has no room left.
     "disk.fill" => disk_fill::DiskFill,
+    /// Reads, writes or both fail.
+    "disk.io_error" => io_error::IoError,
+    /// The disk answers late.
+    "disk.io_delay" => io_delay::IoDelay,
+    /// The disk does not answer.
+    "disk.io_stall" => io_stall::IoStall,
+    /// The disk takes no writes.
+    "disk.read_only" => read_only::ReadOnly,
+    /// Some of what is read has a wrong bit.
+    "disk.bit_flip" => bit_flip::BitFlip,
     /// Processes that have nothing to do take the CPU.
     "resource.cpu" => cpu::Cpu,
     /// A process that does nothing takes the memory.

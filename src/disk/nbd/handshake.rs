@@ -19,7 +19,7 @@ const MAX_OPTIONS: usize = 64;
 pub(super) fn shake(
     size: u64,
     input: &mut Input<impl Read>,
-    output: &mut Output<impl Write>,
+    output: &mut Output<'_, impl Write>,
 ) -> io::Result<bool> {
     output.put(INIT_MAGIC);
     output.put(OPTION_MAGIC);

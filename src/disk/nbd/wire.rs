@@ -2,6 +2,7 @@
 //! and their answers go out in one write.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::{Mutex, PoisonError};
 
 /// Some sixty small writes, or thousands of requests without data.
 const INPUT: usize = 256 << 10;
@@ -70,14 +71,15 @@ impl<R: Read> Input<R> {
     }
 }
 
-pub(super) struct Output<W> {
-    stream: W,
+/// Answers on their way to a stream that others write to as well.
+pub(super) struct Output<'a, W> {
+    stream: &'a Mutex<W>,
     buffer: Vec<u8>,
     used: usize,
 }
 
-impl<W: Write> Output<W> {
-    pub(super) fn new(stream: W) -> Self {
+impl<'a, W: Write> Output<'a, W> {
+    pub(super) fn new(stream: &'a Mutex<W>) -> Self {
         Output { stream, buffer: vec![0; OUTPUT], used: 0 }
     }
 
@@ -99,13 +101,28 @@ impl<W: Write> Output<W> {
         self.used += count;
     }
 
+    /// How many bytes there are; see [`Output::take`].
+    pub(super) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Takes back what was put since there were so many bytes.
+    pub(super) fn take(&mut self, from: usize) -> Vec<u8> {
+        let taken = self.buffer[from..self.used].to_vec();
+        self.used = from;
+        taken
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.used >= OUTPUT / 2
     }
 
     pub(super) fn send(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.buffer[..self.used])?;
-        self.used = 0;
+        if self.used > 0 {
+            let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+            stream.write_all(&self.buffer[..self.used])?;
+            self.used = 0;
+        }
         if self.buffer.len() > KEPT {
             self.buffer = vec![0; OUTPUT];
         }

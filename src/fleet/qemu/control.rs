@@ -15,9 +15,11 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::net::UnixStream;
 
 use super::folder::CONTROL_SOCKET;
+use crate::disk::{DiskRules, Unflushed};
 use crate::fleet::provider::{FleetError, InstanceAction};
 use crate::guest::DialError;
 use crate::network::RuleSet;
+use crate::seed::Seed;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,6 +49,21 @@ pub(crate) enum Request {
         fault: String,
     },
     Counters {
+        fault: String,
+    },
+    PowerCut {
+        node: String,
+        unflushed: Unflushed,
+        seed: Seed,
+    },
+    /// A lease, as `impair` is.
+    ImpairDisks {
+        rules: DiskRules,
+    },
+    RepairDisks {
+        fault: String,
+    },
+    DiskCounters {
         fault: String,
     },
     /// Saves all machines at one instant into a folder; says how they are to be woken.

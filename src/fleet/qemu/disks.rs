@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::folder::NodeFolder;
 use super::snapshot::{SavedNode, link_layer};
-use crate::disk::{Disk, Keeping, Layer, Serving};
+use crate::disk::{Cut, Disk, DiskCounters, DiskRules, Keeping, Layer, Serving, Unflushed};
+use crate::seed::Seed;
 
 pub(crate) struct Disks {
     files: NodeFolder,
@@ -57,11 +58,29 @@ impl Disks {
         link_layer(&frozen, &saved.layer)
     }
 
-    /// Removes them, when their machine has ended for good. What was saved of them stays.
-    pub(crate) fn remove(&self) -> io::Result<()> {
+    /// Deletes them, when their machine has ended for good. What was saved of them stays.
+    pub(crate) fn delete(&self) -> io::Result<()> {
         let mut state = self.state();
         unplug(&mut state);
         (0..=state.layer).try_for_each(|layer| Layer::remove(&self.files.layer(layer)))
+    }
+
+    /// The machine is gone. What it had not flushed is kept or lost.
+    pub(crate) fn power_cut(&self, unflushed: Unflushed, seed: Seed) -> io::Result<Cut> {
+        unplug(&mut self.state());
+        self.root.power_cut(unflushed, seed)
+    }
+
+    pub(crate) fn install(&self, node: &str, rules: &DiskRules) {
+        self.root.install(&rules.fault, Seed(rules.seed), &format!("{node} root"), rules.trouble.clone());
+    }
+
+    pub(crate) fn remove(&self, fault: &str) -> Option<DiskCounters> {
+        self.root.remove(fault)
+    }
+
+    pub(crate) fn counters(&self, fault: &str) -> Option<DiskCounters> {
+        self.root.counters(fault)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -21,6 +21,7 @@ use super::snapshot::{self, Snapshot};
 use super::supervisor::failed;
 use super::volumes::Made;
 use super::wake::WakeBy;
+use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::fleet::ledger::{FleetRecord, Ledger, remove_leftovers};
 use crate::fleet::plan::{FleetPlan, NodePlan};
 use crate::fleet::provider::{Fleet, FleetError, InstanceAction, InstanceState, InstanceStatus};
@@ -30,6 +31,7 @@ use crate::guest::ssh::{Endpoint, Identity};
 use crate::guest::{DialError, Dialer, Session, SshSession, Stream};
 use crate::home::{Home, create_private_dir};
 use crate::network::{RuleCounters, RuleSet};
+use crate::seed::Seed;
 use crate::store::Store;
 use crate::store::snapshot::snapshot_limit;
 use crate::units::Span;
@@ -281,6 +283,22 @@ impl Fleet for QemuFleet {
 
     async fn counters(&self, fault: &str) -> Result<Option<RuleCounters>, FleetError> {
         self.ask(&Request::Counters { fault: fault.to_owned() }).await
+    }
+
+    async fn power_cut(&self, node: &str, unflushed: Unflushed, seed: Seed) -> Result<Cut, FleetError> {
+        self.ask(&Request::PowerCut { node: node.to_owned(), unflushed, seed }).await
+    }
+
+    async fn impair_disks(&self, rules: DiskRules) -> Result<(), FleetError> {
+        self.ask_leased(&Request::ImpairDisks { rules }).await
+    }
+
+    async fn repair_disks(&self, fault: &str) -> Result<DiskCounters, FleetError> {
+        self.ask_leased(&Request::RepairDisks { fault: fault.to_owned() }).await
+    }
+
+    async fn disk_counters(&self, fault: &str) -> Result<Option<DiskCounters>, FleetError> {
+        self.ask(&Request::DiskCounters { fault: fault.to_owned() }).await
     }
 
     async fn console(&self, node: &str) -> Result<Vec<u8>, FleetError> {

@@ -74,7 +74,9 @@ pub fn capable(capability: Capability) -> Result<(), String> {
         | Capability::Kill
         | Capability::Freeze
         | Capability::Reboot
+        | Capability::PowerCut
         | Capability::Links
+        | Capability::Disks
         | Capability::Session => Ok(()),
     }
 }

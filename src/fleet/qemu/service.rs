@@ -16,6 +16,7 @@ use super::snapshot::Snapshot;
 use super::supervisor::{Vms, failed, for_each};
 use super::vm::{Vm, WAKE_UP};
 use super::wake::WakeBy;
+use crate::disk::DiskCounters;
 use crate::fleet::provider::{FleetError, InstanceAction};
 use crate::guest::Stream;
 use crate::network::Switch;
@@ -32,6 +33,7 @@ pub(crate) struct Service {
 #[derive(Default)]
 struct Leases {
     faults: BTreeSet<String>,
+    disk_faults: BTreeSet<String>,
     frozen: BTreeSet<String>,
 }
 
@@ -97,6 +99,29 @@ impl Service {
                 leases.faults.remove(&fault);
                 value(self.switch.remove(&fault).unwrap_or_default())
             }
+            Request::PowerCut { node, unflushed, seed } => {
+                let cut = self.vm(&node)?.power_cut(unflushed, seed).await?;
+                leases.frozen.remove(&node);
+                value(cut)
+            }
+            Request::ImpairDisks { rules } => {
+                // All or none.
+                let vms = rules.nodes.iter().map(|node| self.vm(node)).collect::<Result<Vec<_>, _>>()?;
+                if self.disk_counters(&rules.fault).is_some() {
+                    return Err(Refusal::Provider(format!(
+                        "the fault `{}` is installed already",
+                        rules.fault
+                    )));
+                }
+                leases.disk_faults.insert(rules.fault.clone());
+                vms.into_iter().try_for_each(|vm| vm.impair_disks(&rules))?;
+                Ok(Value::Null)
+            }
+            Request::RepairDisks { fault } => {
+                leases.disk_faults.remove(&fault);
+                value(self.repair_disks(&fault).unwrap_or_default())
+            }
+            Request::DiskCounters { fault } => value(self.disk_counters(&fault)),
             Request::Save { into } => value(self.save(into).await?),
             Request::Counters { fault } => value(self.switch.counters(&fault)),
             Request::Dial { .. } | Request::Destroy => {
@@ -148,6 +173,9 @@ impl Service {
         for fault in leases.faults {
             self.switch.remove(&fault);
         }
+        for fault in leases.disk_faults {
+            self.repair_disks(&fault);
+        }
         for node in leases.frozen {
             if let Ok(vm) = self.vm(&node) {
                 // A machine that ended meanwhile needs no thawing.
@@ -156,9 +184,25 @@ impl Service {
         }
     }
 
+    fn repair_disks(&self, fault: &str) -> Option<DiskCounters> {
+        sum(self.vms.values().filter_map(|vm| vm.repair_disks(fault)))
+    }
+
+    fn disk_counters(&self, fault: &str) -> Option<DiskCounters> {
+        sum(self.vms.values().filter_map(|vm| vm.disk_counters(fault)))
+    }
+
     fn vm(&self, node: &str) -> Result<&Arc<Vm>, FleetError> {
         self.vms.get(node).ok_or_else(|| FleetError::NoSuchNode(node.to_owned()))
     }
+}
+
+/// `None` if there are none.
+fn sum(counters: impl Iterator<Item = DiskCounters>) -> Option<DiskCounters> {
+    counters.reduce(|mut sum, counters| {
+        sum += counters;
+        sum
+    })
 }
 
 fn value(value: impl Serialize) -> Reply {

@@ -27,8 +27,10 @@ use super::qmp::{Event, Qmp, QmpError};
 use super::snapshot::{self, SavedNode};
 use super::volumes::{self, Volumes};
 use super::wake::WakePort;
+use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
+use crate::seed::Seed;
 
 /// Until a new QEMU takes commands; it needs a fraction of a second unless the machine is overloaded.
 const START: Duration = Duration::from_secs(60);
@@ -250,6 +252,30 @@ impl Vm {
         }
     }
 
+    /// Ends the machine at once; its disks keep what it has flushed, and of the rest what `unflushed` says.
+    pub(crate) async fn power_cut(&self, unflushed: Unflushed, seed: Seed) -> Result<Cut, FleetError> {
+        let _acting = self.acting.lock().await;
+        let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
+        self.kill_running(&running).await?;
+        let disks = self.disks()?;
+        let cut = tokio::task::spawn_blocking(move || disks.power_cut(unflushed, seed)).await;
+        let cut = cut.map_err(io::Error::other).flatten();
+        cut.map_err(|error| self.provider(&format!("lost its power, and its disk failed: {error}")))
+    }
+
+    pub(crate) fn impair_disks(&self, rules: &DiskRules) -> Result<(), FleetError> {
+        self.disks()?.install(&self.node.name, rules);
+        Ok(())
+    }
+
+    pub(crate) fn repair_disks(&self, fault: &str) -> Option<DiskCounters> {
+        self.disks().ok()?.remove(fault)
+    }
+
+    pub(crate) fn disk_counters(&self, fault: &str) -> Option<DiskCounters> {
+        self.disks().ok()?.counters(fault)
+    }
+
     pub(crate) async fn status(&self) -> Result<InstanceStatus, FleetError> {
         let making = self.making();
         let state = match self.running() {
@@ -304,7 +330,7 @@ impl Vm {
     fn destroy_stopped(&self) -> Result<(), FleetError> {
         let disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(disks) = disks {
-            disks.remove().map_err(|error| self.provider(&format!("keeps its disk: {error}")))?;
+            disks.delete().map_err(|error| self.provider(&format!("keeps its disk: {error}")))?;
         }
         self.making.lock().unwrap_or_else(PoisonError::into_inner).destroyed = true;
         Ok(())
@@ -333,7 +359,7 @@ impl Vm {
             .map_err(|error| self.failed(format!("cannot write the console log: {error}")))?;
         let pair = || socket_pair().map_err(|error| self.failed(error.to_string()));
         let ((qmp, qmp_in_qemu), (wake, wake_in_qemu)) = (pair()?, pair()?);
-        let disks = self.disks()?.clone();
+        let disks = self.disks()?;
         // Waits for the end of what the last machine had under way.
         let plugged = tokio::task::spawn_blocking(move || disks.plug()).await;
         let root_in_qemu = plugged

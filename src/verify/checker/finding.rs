@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::journal::Verdict;
+use crate::journal::{OpRecord, Verdict};
 
 /// What was found about one expectation.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,11 +14,19 @@ pub struct Finding {
     pub detail: String,
     /// The numbers behind it.
     pub measured: BTreeMap<String, f64>,
+    /// The smallest piece of the history that proves a violation; empty where none does by itself.
+    pub piece: Vec<OpRecord>,
 }
 
 impl Finding {
     pub fn new(verdict: Verdict, message: impl Into<String>) -> Self {
-        Finding { verdict, message: message.into(), detail: String::new(), measured: BTreeMap::new() }
+        Finding {
+            verdict,
+            message: message.into(),
+            detail: String::new(),
+            measured: BTreeMap::new(),
+            piece: Vec::new(),
+        }
     }
 
     #[must_use]

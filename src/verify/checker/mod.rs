@@ -13,6 +13,7 @@ mod mask;
 mod plan;
 mod prepare;
 pub mod queue;
+pub mod registers;
 pub mod set;
 pub mod shrink;
 mod walk;

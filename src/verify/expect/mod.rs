@@ -21,7 +21,6 @@ mod files;
 mod history;
 mod known;
 mod lost;
-mod order;
 mod recovery;
 mod replicas;
 mod rpo;
@@ -45,7 +44,7 @@ pub use rpo::Rpo;
 pub use rto::Rto;
 
 use super::checker::finding::{Finding, count};
-use super::checker::{Budget, append, bank, counter, ids, queue, set};
+use super::checker::{Budget, append, bank, counter, ids, queue, registers, set};
 use super::question::Question;
 use crate::journal::event::Judged;
 use crate::journal::{Entry, Verdict};
@@ -104,7 +103,7 @@ expectations! {
     /// Everything that was acknowledged is still there at the end.
     "no_acknowledged_write_lost" => lost::NoAcknowledgedWriteLost,
     /// Every register behaved as if each operation took effect at one instant between its start and its end.
-    "linearizable" => order::Linearizable,
+    "linearizable" => registers::Linearizable,
     /// The service was there for its clients.
     "availability" => availability::Availability(Availability),
     /// After every heal, the service is back within this time.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::fleet::plan::CLIENT;
 use crate::fleet::{
     Capability, Fleet, FleetError, FleetPlan, InstanceAction, InstanceState, InstanceStatus, Launch,
@@ -19,6 +20,7 @@ use crate::fleet::{
 };
 use crate::guest::{DialError, Dialer, ExecOutput, ExitStatus, Session, SessionError, Stream};
 use crate::network::{Impairment, RuleCounters, RuleSet};
+use crate::seed::Seed;
 use crate::store::ImageId;
 use crate::units::Size;
 
@@ -67,6 +69,7 @@ struct World {
     /// What a forgetful service still has after a kill.
     durable: BTreeMap<String, String>,
     rules: BTreeMap<String, (RuleSet, RuleCounters)>,
+    troubles: BTreeMap<String, DiskCounters>,
 }
 
 struct Node {
@@ -186,6 +189,7 @@ impl Provider for FakeProvider {
             store: BTreeMap::new(),
             durable: BTreeMap::new(),
             rules: BTreeMap::new(),
+            troubles: BTreeMap::new(),
         };
         let fleet = Arc::new(FakeFleet {
             flaw: self.flaw,
@@ -293,6 +297,36 @@ impl Fleet for FakeFleet {
 
     async fn counters(&self, fault: &str) -> Result<Option<RuleCounters>, FleetError> {
         Ok(lock(&self.world).rules.get(fault).map(|(_, counters)| *counters))
+    }
+
+    async fn power_cut(&self, node: &str, _: Unflushed, _: Seed) -> Result<Cut, FleetError> {
+        self.act(node, InstanceAction::Kill).await?;
+        Ok(Cut { unflushed: 3, kept: 1, lost: 2, torn: 0 })
+    }
+
+    async fn impair_disks(&self, rules: DiskRules) -> Result<(), FleetError> {
+        lock(&self.world).troubles.insert(rules.fault, DiskCounters::default());
+        Ok(())
+    }
+
+    async fn repair_disks(&self, fault: &str) -> Result<DiskCounters, FleetError> {
+        let mut world = lock(&self.world);
+        match self.flaw {
+            Flaw::Sticky => Ok(world.troubles.get(fault).copied().unwrap_or_default()),
+            _ => Ok(world.troubles.remove(fault).unwrap_or_default()),
+        }
+    }
+
+    async fn disk_counters(&self, fault: &str) -> Result<Option<DiskCounters>, FleetError> {
+        let mut world = lock(&self.world);
+        // A disk is always in use.
+        let met = u64::from(self.flaw != Flaw::NoEffect);
+        Ok(world.troubles.get_mut(fault).map(|counters| {
+            let (failed_reads, failed_writes) = (met, met);
+            *counters +=
+                DiskCounters { failed_reads, failed_writes, delayed: met, stalled: met, flipped: met };
+            *counters
+        }))
     }
 
     async fn console(&self, node: &str) -> Result<Vec<u8>, FleetError> {

@@ -168,6 +168,22 @@ async fn a_fault_without_effect_is_an_error() {
     ran.position(|e| matches!(e, Event::NotProven { .. }));
 }
 
+const POWER_CUT: &str =
+    "  - { at: 200ms, for: 300ms, inject: { instance.power_cut: { target: { one: reg } } } }\n";
+const DISK: &str = "  - { at: 200ms, for: 300ms, inject: { disk.io_error: { target: { one: reg } } } }\n";
+
+#[tokio::test]
+async fn a_power_cut_and_a_failing_disk_say_what_they_did() {
+    let ran = run_to_end(Flaw::None, &format!("{POWER_CUT}{DISK}")).await;
+    assert_eq!(ran.result.verdict, Verdict::Pass, "{:#?}", ran.said());
+    let said = |words: &str| {
+        ran.position(|e| matches!(e, Event::Proven { evidence, .. } if evidence.contains(words)));
+    };
+    said("of 3 writes that it had not flushed 1 were kept, 2 lost, 0 torn");
+    said("the block server let 1 reads and 1 writes fail");
+    ran.position(|e| matches!(e, Event::Healed { evidence, .. } if evidence.starts_with("its rule is gone")));
+}
+
 #[tokio::test]
 async fn every_fault_of_the_network_is_proven_by_what_the_switch_counts() {
     let listed = FaultSpec::CATALOGUE.iter().filter(|entry| entry.name.starts_with("network."));

@@ -1,0 +1,144 @@
+//! What faults of disks share: a rule goes in on all targets, the block server's counters prove it, and it
+//! goes out as one.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Fault, FaultError, Scene};
+use crate::disk::{DiskCounters, DiskRules, Requests, Trouble};
+use crate::guest::Session;
+use crate::units::{Share, Size};
+
+/// How often the counters are read while there is no proof yet.
+const LOOK: Duration = Duration::from_millis(200);
+/// The service's own reads and writes are given this long to meet the rule before we make some.
+const OWN_TRAFFIC: Duration = Duration::from_secs(1);
+/// For one attempt to use the disk, which may well stand still.
+const USE: Duration = Duration::from_secs(3);
+
+/// A part of a disk, in bytes from its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    pub from: Size,
+    /// The first byte that is not concerned any more.
+    pub to: Size,
+}
+
+impl Region {
+    pub(super) fn check(region: Option<&Region>) -> Result<(), String> {
+        match region {
+            Some(region) if region.from >= region.to => {
+                Err(format!("from {} to {} there is nothing", region.from, region.to))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn bytes(self) -> Range<u64> {
+        self.from.0..self.to.0
+    }
+}
+
+pub(super) fn always() -> Share {
+    Share(1.0)
+}
+
+pub(super) fn check_chance(chance: Share) -> Result<(), String> {
+    match chance.0 > 0.0 {
+        true => Ok(()),
+        false => Err("a chance of 0% changes nothing".to_owned()),
+    }
+}
+
+/// A fault that is a rule on disks.
+pub(super) struct Troubled {
+    scene: Scene,
+    trouble: Trouble,
+    /// Says what the counters prove, if they prove anything.
+    proof: fn(&DiskCounters) -> Option<String>,
+    /// As they were last, for the words after the heal.
+    last: DiskCounters,
+}
+
+impl Troubled {
+    pub(super) fn new(
+        scene: Scene,
+        trouble: Trouble,
+        proof: fn(&DiskCounters) -> Option<String>,
+    ) -> Box<Self> {
+        Box::new(Troubled { scene, trouble, proof, last: DiskCounters::default() })
+    }
+
+    /// Uses the disk of a target, so that proof does not depend on what the service happens to do. Reads
+    /// where the rule is; writes only where they do no harm.
+    fn command(&self, round: u64) -> String {
+        let first = self.trouble.range.as_ref().map_or(round % 256, |range| range.start / 4096 + round % 4);
+        let read = format!(
+            "disk=$(basename $(dirname $(readlink -f /sys/dev/block/$(mountpoint -d /)))); \
+             dd if=/dev/$disk of=/dev/null bs=4096 count=1 skip={first} iflag=direct"
+        );
+        let write = "f=/var/tmp/.ovenproof-$$; dd if=/dev/zero of=$f bs=4096 count=1 conv=fsync; rm -f $f";
+        let command = match self.trouble.concerns {
+            Requests::Writes => write,
+            Requests::Reads | Requests::All => read.as_str(),
+        };
+        format!("{{ {command}; }} > /dev/null 2>&1")
+    }
+}
+
+#[async_trait]
+impl Fault for Troubled {
+    async fn inject(&mut self) -> Result<(), FaultError> {
+        let seed = self.scene.seed.stream(&format!("disks {}", self.scene.fault)).next_u64();
+        let (fault, nodes) = (self.scene.fault.clone(), self.scene.targets.clone());
+        let rules = DiskRules { fault, seed, nodes, trouble: self.trouble.clone() };
+        Ok(self.scene.fleet.impair_disks(rules).await?)
+    }
+
+    async fn prove(&mut self) -> Result<String, FaultError> {
+        let started = Instant::now();
+        let sessions = self.scene.targets.iter().map(|name| self.scene.fleet.session(name));
+        let sessions: Vec<Arc<dyn Session>> = sessions.collect();
+        for round in 0.. {
+            let counters = self.scene.fleet.disk_counters(&self.scene.fault).await?;
+            let counters = counters.ok_or_else(|| FaultError::Instance("its rule is gone".to_owned()))?;
+            if let Some(evidence) = (self.proof)(&counters) {
+                return Ok(evidence);
+            }
+            if started.elapsed() >= OWN_TRAFFIC
+                && let Some(session) = sessions.get(round % sessions.len().max(1))
+            {
+                // What comes of it does not matter: the counters tell.
+                let _ = session.exec(&self.command(round as u64), Instant::now() + USE).await;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(FaultError::Instance("its rule met no request".to_owned()))
+    }
+
+    async fn heal(&mut self) -> Result<(), FaultError> {
+        let counters = self.scene.fleet.repair_disks(&self.scene.fault).await?;
+        if counters != DiskCounters::default() {
+            self.last = counters;
+        }
+        Ok(())
+    }
+
+    async fn verify_healed(&mut self) -> Result<String, FaultError> {
+        match self.scene.fleet.disk_counters(&self.scene.fault).await? {
+            Some(_) => Err(FaultError::Instance("its rule is still installed".to_owned())),
+            None => {
+                let met = (self.proof)(&self.last).unwrap_or_else(|| "no request was hit".to_owned());
+                Ok(format!("its rule is gone; in all, {met}"))
+            }
+        }
+    }
+}
