@@ -21,7 +21,7 @@ export OVENPROOF_TEST_HOME
 # and only this order lets apt settle it.
 RUN_PACKAGES := qemu-utils mmdebstrap e2fsprogs dosfstools mtools bubblewrap util-linux uidmap openssh-client
 BUILD_PACKAGES := gcc libc6-dev pkg-config libssl-dev
-TEST_PACKAGES := libxml2-utils python3-jsonschema openssh-server tcpdump ovmf postgresql redis-server
+TEST_PACKAGES := erofs-utils cryptsetup-bin libxml2-utils python3-jsonschema openssh-server tcpdump ovmf postgresql redis-server
 
 .PHONY: help demo build test bench fmt lint unit cli vm packages test-packages clean
 

@@ -53,7 +53,9 @@ async fn tests() {
         .env("OVENPROOF_HOME", home().root())
         .status();
     assert!(baked.expect("the tool").success());
+    let started = Instant::now();
     let fleet = create().await;
+    println!("ready after {:.1} s", started.elapsed().as_secs_f64());
     let (one, two) = (Guest::of(&fleet, "web-1"), Guest::of(&fleet, "web-2"));
     tokio::join!(
         async {
@@ -74,7 +76,7 @@ async fn tests() {
     );
     a_killed_client_leaves_nothing(&one).await;
     a_crash_ends_in_another_boot(&two).await;
-    println!("all good");
+    println!("all good after {:.1} s", started.elapsed().as_secs_f64());
 }
 
 fn home() -> Home {

@@ -1,4 +1,4 @@
-//! From a finished stack to a bootable disk: GPT, EFI system partition, ext4 root.
+//! From a finished stack to a bootable disk: GPT, EFI system partition, root.
 //!
 //! Every part is written at its place inside the one sparse file by tools that work on plain files, so no
 //! loop device, no vfat module and no second copy is needed. All identities come from the seal's id.
@@ -18,14 +18,15 @@ use super::error::{At, BakeError};
 use super::layer::execute;
 use super::process::{self, command};
 use super::sandbox::{EPOCH, EPOCH_SECONDS, Stack};
-use super::{inodes, inventory};
+use super::{inodes, inventory, verity};
+use crate::recipe::plan::Root;
 use crate::store::digest::sparse_digest;
-use crate::store::{Digests, Image};
+use crate::store::{Digests, Image, Manifest};
 use crate::units::Size;
 
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
-/// First byte and length of the EFI system partition: room for three kernels.
+/// First byte and length of the EFI system partition: room for three kernels with all they need.
 const ESP_START: u64 = MIB;
 const ESP_BYTES: u64 = 64 * MIB;
 pub(super) const ROOT_START: u64 = ESP_START + ESP_BYTES;
@@ -47,8 +48,8 @@ pub(super) fn part_of(at: u64) -> &'static str {
 pub(super) struct Names {
     disk: Uuid,
     esp: Uuid,
-    root: Uuid,
-    filesystem: Uuid,
+    pub(super) root: Uuid,
+    pub(super) filesystem: Uuid,
     hash_seed: Uuid,
 }
 
@@ -71,9 +72,9 @@ impl Names {
         }
     }
 
-    /// What a kernel booted directly must be told. The root is found by its partition, so that it does not
-    /// matter whether the disk is NVMe, virtio or Xen.
-    pub(super) fn kernel_cmdline(&self) -> String {
+    /// What the kernel must be told. The root is found by its partition, so that it does not matter whether
+    /// the disk is NVMe, virtio or Xen.
+    fn kernel_cmdline(&self) -> String {
         format!("root=PARTUUID={} rw", self.root)
     }
 }
@@ -86,18 +87,28 @@ pub(super) struct Disk<'a> {
     /// The directory of the seal layer, which holds the kernel and the boot loader.
     pub seal: &'a Path,
     pub recipe: &'a str,
+    pub root: Root,
+}
+
+/// What came of making a disk.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// Bytes of the disk that are not holes.
+    pub stored_bytes: u64,
+    pub digests: Digests,
+    pub kernel_cmdline: String,
 }
 
 impl Disk<'_> {
     /// Writes the disk, the kernel, the initial RAM disk if there is one, and the list of files into `part`, a
-    /// directory of the workspace `work`; returns how many bytes of the disk are not holes, and the digests.
+    /// directory of the workspace `work`.
     pub(super) fn make(
         &self,
         work: &Path,
         lower: &[PathBuf],
         part: &Path,
         log: &Path,
-    ) -> Result<(u64, Digests), BakeError> {
+    ) -> Result<Made, BakeError> {
         process::fresh_log(log).at(log)?;
         let kernel = self.seal.join("boot/vmlinuz");
         let own_kernel = part.join("vmlinuz");
@@ -110,16 +121,26 @@ impl Disk<'_> {
         }
         let disk = part.join("disk.raw");
         File::create_new(&disk).and_then(|file| file.set_len(self.size.0)).at(&disk)?;
-        self.root(work, lower, log)?;
-        inodes::settle(&disk, ROOT_START, EPOCH_SECONDS).at(&disk)?;
-        self.esp(&disk, work, log)?;
+        let kernel_cmdline = match self.root {
+            Root::Writable => {
+                self.ext4(work, lower, log)?;
+                inodes::settle(&disk, ROOT_START, EPOCH_SECONDS).at(&disk)?;
+                self.names.kernel_cmdline()
+            }
+            Root::Readonly => {
+                let root = verity::Root { names: self.names, recipe: self.recipe, log };
+                root.make(&Stack { work, lower }, &disk, self.root_bytes())?
+            }
+        };
+        self.esp(&disk, &kernel_cmdline, work, log)?;
         self.table(&disk)?;
         self.list(work, lower, log)?;
-        Ok((fs::metadata(&disk).at(&disk)?.blocks() * 512, digests(part)?))
+        let stored_bytes = fs::metadata(&disk).at(&disk)?.blocks() * 512;
+        Ok(Made { stored_bytes, digests: digests(part)?, kernel_cmdline })
     }
 
     /// Like [`Disk::make`], from an image that has the same disk already.
-    pub(super) fn link(&self, twin: &Image, part: &Path) -> Result<(u64, Digests), BakeError> {
+    pub(super) fn link(&self, twin: &Image, part: &Path) -> Result<Made, BakeError> {
         let initrd = twin.initrd().map(|initrd| (initrd, "initrd.img"));
         let files =
             [(twin.disk(), "disk.raw"), (twin.kernel(), "vmlinuz"), (twin.files_path(), "files.jsonl")];
@@ -127,7 +148,8 @@ impl Disk<'_> {
             let to = part.join(name);
             fs::hard_link(&from, &to).at(&to)?;
         }
-        Ok((twin.manifest.stored_bytes, twin.manifest.digests.clone()))
+        let Manifest { stored_bytes, digests, kernel_cmdline, .. } = twin.manifest.clone();
+        Ok(Made { stored_bytes, digests, kernel_cmdline })
     }
 
     /// Lists all that lies in the image.
@@ -137,7 +159,11 @@ impl Disk<'_> {
         self.execute(&mut list, log)
     }
 
-    fn root(&self, work: &Path, lower: &[PathBuf], log: &Path) -> Result<(), BakeError> {
+    fn root_bytes(&self) -> u64 {
+        self.size.0 - ROOT_START - TAIL_BYTES
+    }
+
+    fn ext4(&self, work: &Path, lower: &[PathBuf], log: &Path) -> Result<(), BakeError> {
         let stack = Stack { work, lower };
         let mut mkfs = stack.read_only()?;
         mkfs.env("E2FSPROGS_FAKE_TIME", EPOCH).env("SOURCE_DATE_EPOCH", EPOCH);
@@ -150,12 +176,12 @@ impl Disk<'_> {
             "offset={ROOT_START},hash_seed={},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=1,nodiscard",
             self.names.hash_seed
         ));
-        let kib = (self.size.0 - ROOT_START - TAIL_BYTES) / 1024;
+        let kib = self.root_bytes() / 1024;
         mkfs.arg("image/disk.raw").arg(format!("{kib}k"));
         self.execute(&mut mkfs, log)
     }
 
-    fn esp(&self, disk: &Path, work: &Path, log: &Path) -> Result<(), BakeError> {
+    fn esp(&self, disk: &Path, cmdline: &str, work: &Path, log: &Path) -> Result<(), BakeError> {
         let mut serial = [0; 4];
         serial.iter_mut().zip(self.names.esp.as_bytes()).for_each(|(to, from)| *to = *from);
         let mut mkfs = command("mkfs.fat");
@@ -167,8 +193,12 @@ impl Disk<'_> {
         let loader = work.join("loader.conf");
         fs::write(&loader, "timeout 0\neditor no\n").at(&loader)?;
         let entry = work.join("entry.conf");
-        let options = format!("{} console=tty0 console=ttyS0", self.names.kernel_cmdline());
-        fs::write(&entry, format!("title Linux\nlinux /vmlinuz\noptions {options}\n")).at(&entry)?;
+        let initrd = Some(self.seal.join("boot/initrd.img")).filter(|initrd| initrd.is_file());
+        let initrd_line = if initrd.is_some() { "initrd /initrd.img\n" } else { "" };
+        let text = format!(
+            "title Linux\nlinux /vmlinuz\n{initrd_line}options {cmdline} console=tty0 console=ttyS0\n"
+        );
+        fs::write(&entry, text).at(&entry)?;
         let target = {
             let mut target = disk.as_os_str().to_owned();
             target.push(format!("@@{ESP_START}"));
@@ -192,7 +222,8 @@ impl Disk<'_> {
             (&entry, "::/loader/entries/ovenproof.conf"),
             (&kernel, "::/vmlinuz"),
         ];
-        for (from, to) in files {
+        let initrd = initrd.as_deref().map(|initrd| (initrd, "::/initrd.img"));
+        for (from, to) in files.into_iter().chain(initrd) {
             let mut mcopy = mtool("mcopy");
             mcopy.arg(from).arg(to);
             self.execute(&mut mcopy, log)?;
@@ -217,10 +248,11 @@ impl Disk<'_> {
                 flags: 0,
                 name: name.to_owned(),
             };
-            let root_bytes = self.size.0 - ROOT_START - TAIL_BYTES;
+            // The first process finds it by its name, which is all that the kernel tells of it.
+            let root_name = self.names.root.to_string();
             let partitions = [
                 (1, partition("esp", EFI, self.names.esp, ESP_START, ESP_BYTES)),
-                (2, partition("root", LINUX_ROOT_X64, self.names.root, ROOT_START, root_bytes)),
+                (2, partition(&root_name, LINUX_ROOT_X64, self.names.root, ROOT_START, self.root_bytes())),
             ];
             table.update_partitions(partitions.into()).map_err(io::Error::other)?;
             table.write().map_err(io::Error::other)?.sync_all()

@@ -111,11 +111,11 @@ impl<'a> Oven<'a> {
             Work::Files(files) => self.files(files)?,
             Work::Run(step) => self.step(step)?,
             Work::Services(services) => self.services(services)?,
-            Work::Seal { tests } => {
+            Work::Seal { tests, root } => {
                 for test in tests {
                     self.test(test)?;
                 }
-                return seal::seal(self);
+                return seal::seal(self, *root);
             }
         }
         Ok(Sealed::default())

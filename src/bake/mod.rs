@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
+use crate::recipe::plan::Root;
 use crate::recipe::{Layer, Plan};
 use crate::store::{Image, ImageId, Input, Manifest, Store, StoreError};
 
@@ -27,6 +28,7 @@ mod progress;
 mod reproduce;
 mod sandbox;
 mod seal;
+mod verity;
 
 pub use error::BakeError;
 pub use progress::{LayerNote, Outcome, Progress, Silent};
@@ -74,6 +76,9 @@ pub fn bake(
         return Ok(Baked { image, reused: true });
     }
     require_root_and_tools()?;
+    if plan.root() == Root::Readonly {
+        require(&verity::TOOLS)?;
+    }
     let _used = store.in_use()?;
     store.sweep()?;
     let mut timings = BTreeMap::new();
@@ -172,8 +177,14 @@ fn make_image(
     fs::create_dir(&part).at(&part)?;
     let names = disk::Names::of(seal.id.as_str());
     let log = layer::log_path(home, &plan.name, "disk", id.as_str());
-    let disk = disk::Disk { size: plan.instance.disk, names: &names, seal: &seal_dir, recipe: &plan.name };
-    let (stored_bytes, digests) = match twin(plan, store)? {
+    let disk = disk::Disk {
+        size: plan.instance.disk,
+        names: &names,
+        seal: &seal_dir,
+        recipe: &plan.name,
+        root: plan.root(),
+    };
+    let made = match twin(plan, store)? {
         Some(twin) => disk.link(&twin, &part)?,
         None => disk.make(work.dir(), trees, &part, &log)?,
     };
@@ -185,10 +196,10 @@ fn make_image(
         layers: plan.layers.iter().map(|layer| layer.id.to_string()).collect(),
         inputs: inputs(plan).at(&part)?,
         kernel: record.sealed.kernel,
-        kernel_cmdline: names.kernel_cmdline(),
+        kernel_cmdline: made.kernel_cmdline,
         disk_bytes: plan.instance.disk.0,
-        stored_bytes,
-        digests,
+        stored_bytes: made.stored_bytes,
+        digests: made.digests,
         packages: record.sealed.packages,
         instance: plan.instance.clone(),
         baked_at: jiff::Timestamp::now().to_string(),
@@ -231,17 +242,26 @@ const TOOLS: [(&str, &str); 8] = [
 
 /// Programs that are needed for baking and not installed, with the Debian package of each.
 pub fn missing_tools() -> Vec<(&'static str, &'static str)> {
+    missing(&TOOLS)
+}
+
+fn missing(tools: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     let missing = |(tool, _): &(&str, &str)| {
         !folders.iter().any(|folder| std::path::Path::new(folder).join(tool).is_file())
     };
-    TOOLS.into_iter().filter(missing).collect()
+    tools.iter().copied().filter(missing).collect()
+}
+
+fn require(tools: &[(&'static str, &'static str)]) -> Result<(), BakeError> {
+    match missing(tools).into_iter().next() {
+        Some((tool, package)) => Err(BakeError::MissingTool { tool, package }),
+        None => Ok(()),
+    }
 }
 
 fn require_root_and_tools() -> Result<(), BakeError> {
-    if let Some((tool, package)) = missing_tools().into_iter().next() {
-        return Err(BakeError::MissingTool { tool, package });
-    }
+    require(&TOOLS)?;
     match rustix::process::geteuid().is_root() {
         true => Ok(()),
         false => Err(BakeError::NeedsRoot),

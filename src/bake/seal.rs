@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{At, BakeError};
 use super::layer::{Oven, TREE};
 use super::sandbox::Access;
+use crate::recipe::plan::Root;
 use crate::store::Package;
 
 /// What sealing finds out about an image.
@@ -26,13 +27,14 @@ const SEAL: &str = include_str!("seal.sh");
 const INITRD: &str = include_str!("initrd.sh");
 
 /// Cleans the tree, looks whether it is clean, and keeps kernel and boot loader beside it.
-pub(super) fn seal(oven: &Oven<'_>) -> Result<Sealed, BakeError> {
+pub(super) fn seal(oven: &Oven<'_>, root: Root) -> Result<Sealed, BakeError> {
     let out = oven.work().join("layer/boot");
     fs::create_dir(&out).at(&out)?;
     let init = out.join("initrd.sh");
     fs::write(&init, INITRD).at(&init)?;
+    let kind = if root == Root::Readonly { "readonly" } else { "writable" };
     let access = Access { binds: vec![(out.clone(), "/run/out", true)], ..Access::default() };
-    oven.sandboxed(TREE, &access, &["sh", "-eu", "-c", SEAL], Duration::from_secs(300))?;
+    oven.sandboxed(TREE, &access, &["sh", "-eu", "-c", SEAL, "seal", kind], Duration::from_secs(300))?;
     let read = |name: &str| {
         let path = out.join(name);
         let text = fs::read(&path).at(&path)?;
@@ -49,10 +51,12 @@ pub(super) fn seal(oven: &Oven<'_>) -> Result<Sealed, BakeError> {
     if init.exists() {
         fs::remove_file(&init).at(&init)?;
     }
-    for (file, what) in [("vmlinuz", "kernel"), ("boot.efi", "boot loader (systemd-boot-efi)")] {
-        if !out.join(file).is_file() {
-            return Err(BakeError::Incomplete(what));
-        }
+    let mut needed = vec![("vmlinuz", "kernel"), ("boot.efi", "boot loader (systemd-boot-efi)")];
+    if root == Root::Readonly {
+        needed.push(("initrd.img", "`busybox-static` and `dmsetup`, which open a read-only root"));
+    }
+    if let Some((_, what)) = needed.into_iter().find(|(file, _)| !out.join(file).is_file()) {
+        return Err(BakeError::Incomplete(what));
     }
     Ok(Sealed { packages, kernel })
 }

@@ -32,15 +32,31 @@ printf '%s\n' "${kernel#/boot/vmlinuz-}" > /run/out/kernel
 loader=/usr/lib/systemd/boot/efi/systemd-bootx64.efi
 if [ -f "$loader" ]; then cp -- "$loader" /run/out/boot.efi; fi
 
-# What a direct boot from a virtio disk needs before its root: the driver and a shell.
+# What the kernel needs before its root: drivers of disks that it has not itself, and for a read-only root
+# also the means to open it.
 version=${kernel#/boot/vmlinuz-}
-if [ -n "$kernel" ] && [ -x /bin/busybox ]; then
+if [ -n "$kernel" ] && [ -x /bin/busybox ] && { [ "$1" = writable ] || [ -x /sbin/dmsetup ]; }; then
     initrd=/tmp/initrd
+    modules='virtio_pci virtio_blk'
     mkdir -p $initrd/bin $initrd/dev $initrd/proc $initrd/sys $initrd/root $initrd/lib/modules/"$version"
     cp /bin/busybox $initrd/bin/busybox
     mv /run/out/initrd.sh $initrd/init
     chmod 755 $initrd/init
-    modprobe --set-version "$version" --show-depends --all virtio_pci virtio_blk |
+    if [ "$1" = readonly ]; then
+        modules="$modules dm_verity erofs overlay"
+        mkdir -p $initrd/sbin $initrd/state
+        # With the libraries that it names, by absolute path.
+        for file in /sbin/dmsetup $(ldd /sbin/dmsetup | grep -o '/[^ ]*'); do
+            mkdir -p "$initrd${file%/*}"
+            cp -L "$file" "$initrd$file"
+        done
+    fi
+    # Not every kernel has the disks of Xen.
+    if modprobe --set-version "$version" --dry-run xen_blkfront 2> /dev/null; then
+        modules="$modules xen_blkfront"
+    fi
+    # Word by word.
+    modprobe --set-version "$version" --show-depends --all $modules |
         sed -n 's/^insmod \([^ ]*\).*/\1/p' | sort -u | while read -r module; do
             mkdir -p "$initrd${module%/*}"
             cp "$module" "$initrd$module"

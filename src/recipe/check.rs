@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::form::{FileForm, InstanceFileForm, InstanceForm, RecipeFile, ServicesForm, StepForm};
 use super::instance::{InstanceFile, Readiness, VolumeSpec};
-use super::plan::{PlannedFile, Services, Source, Step};
+use super::plan::{PlannedFile, Root, Services, Source, Step};
 use super::{render, source};
 use crate::diagnostic::{BadFile, Located, Position, read_text};
 use crate::units::Size;
@@ -35,6 +35,7 @@ pub struct Contribution {
     pub run: Vec<Step>,
     pub services: Services,
     pub tests: Vec<String>,
+    pub root: Option<Root>,
     pub instance: InstancePart,
 }
 
@@ -73,6 +74,7 @@ impl Rendered<'_> {
             run: form.run.iter().map(|step| self.step(step)).collect::<Result<_, _>>()?,
             services: self.services(&form.services)?,
             tests: form.test.iter().map(|test| self.command(test)).collect::<Result<_, _>>()?,
+            root: form.root,
             instance: self.instance(&form.instance)?,
         })
     }

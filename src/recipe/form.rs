@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::instance::{Readiness, VolumeSpec};
+use super::plan::Root;
 use super::vars::VarForm;
 use crate::diagnostic::Located;
 use crate::units::{Size, Span};
@@ -36,6 +37,8 @@ pub struct RecipeFile {
     /// Commands that must succeed in the finished image before it is sealed; what they change is thrown away.
     #[serde(default)]
     pub test: Vec<Located<String>>,
+    /// Whether instances may change what they boot from; if left out, as in the recipe it stands on.
+    pub root: Option<Root>,
     /// Defaults for instances; what is left out comes from the recipe it stands on.
     #[serde(default)]
     pub instance: InstanceForm,

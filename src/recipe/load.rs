@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::check::{Contribution, Rendered};
 use super::form::RecipeFile;
 use super::instance::InstanceDefaults;
-use super::plan::{Plan, Work};
+use super::plan::{Plan, Root, Work};
 use super::{render, vars};
 use crate::diagnostic::{BadFile, Located, closest, read_text};
 
@@ -172,7 +172,7 @@ fn resolve(path: &Path, suite: String, chain: Vec<Link>) -> Result<Recipe, BadFi
     let mut works =
         vec![(chain.first().map(|link| link.name.clone()).unwrap_or_default(), Work::Base { suite })];
     let mut instance = InstanceDefaults::default();
-    let (mut tests, mut files) = (Vec::new(), Vec::new());
+    let (mut tests, mut files, mut root) = (Vec::new(), Vec::new(), Root::default());
     for Link { name, path, part } in chain {
         let mut add = |work| works.push((name.clone(), work));
         if !part.packages.is_empty() {
@@ -186,6 +186,7 @@ fn resolve(path: &Path, suite: String, chain: Vec<Link>) -> Result<Recipe, BadFi
             add(Work::Services(part.services));
         }
         tests.extend(part.tests);
+        root = part.root.unwrap_or(root);
         files.push(path);
         let own = part.instance;
         instance.memory = own.memory.unwrap_or(instance.memory);
@@ -197,7 +198,7 @@ fn resolve(path: &Path, suite: String, chain: Vec<Link>) -> Result<Recipe, BadFi
         instance.files.extend(own.files);
         instance.volumes.extend(own.volumes);
     }
-    works.push((name.clone(), Work::Seal { tests }));
+    works.push((name.clone(), Work::Seal { tests, root }));
     if works.len() > MAX_LAYERS {
         let message = format!("makes {} layers, more than {MAX_LAYERS} cannot be stacked", works.len());
         return Err(BadFile::whole(path, message).help("join some of its steps"));

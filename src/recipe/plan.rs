@@ -8,14 +8,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::instance::InstanceDefaults;
 
 /// Raised whenever the same plan would be baked to something else than before.
 const FORMAT: &str = "ovenproof layer v3";
 /// The same for the seal, which adds what a direct boot needs: the layers below stay.
-const SEAL_FORMAT: &str = "ovenproof seal v4";
+const SEAL_FORMAT: &str = "ovenproof seal v5";
 const IMAGE_FORMAT: &str = "ovenproof image v3";
 
 /// What a layer will contain, by content: 64 hexadecimal digits.
@@ -70,7 +71,20 @@ pub enum Work {
     /// The tests run, then everything goes that must differ between instances.
     Seal {
         tests: Vec<String>,
+        root: Root,
     },
+}
+
+/// What instances may do to the root file system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Root {
+    /// Each instance writes to its own copy.
+    #[default]
+    Writable,
+    /// Nobody can change it, and every block is verified when it is read. What is written below /etc, /var,
+    /// /root, /home, /srv and /tmp lasts until the next boot, unless a volume is mounted there.
+    Readonly,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -144,8 +158,8 @@ impl Work {
                 let all = [&services.enable, &services.disable, &services.mask];
                 some(&all.into_iter().flatten().cloned().collect::<Vec<_>>())
             }
-            Work::Seal { tests } if tests.is_empty() => String::new(),
-            Work::Seal { tests } => format!("{} tests", tests.len()),
+            Work::Seal { tests, .. } if tests.is_empty() => String::new(),
+            Work::Seal { tests, .. } => format!("{} tests", tests.len()),
         }
     }
 }
@@ -160,6 +174,14 @@ fn some(names: &[String]) -> String {
 }
 
 impl Plan {
+    /// What instances may do to the root file system.
+    pub fn root(&self) -> Root {
+        match self.layers.last().map(|layer| &layer.work) {
+            Some(Work::Seal { root, .. }) => *root,
+            _ => Root::default(),
+        }
+    }
+
     /// Stacks `works`, each with the name of the recipe it comes from, and gives every layer its id.
     pub(super) fn stack(
         name: String,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::plan::Root;
 use super::*;
 use crate::diagnostic::BadFile;
 
@@ -163,7 +164,7 @@ fn a_recipe_stands_on_the_layers_of_its_parent() {
     assert_eq!(kinds(&base), ["base", "packages", "seal"]);
     assert_eq!(kinds(&child), ["base", "packages", "run", "services", "seal"]);
     assert_eq!(base.layers[1].id, child.layers[1].id);
-    assert_eq!(child.layers[4].work, Work::Seal { tests: vec!["true".to_owned()] });
+    assert_eq!(child.layers[4].work, Work::Seal { tests: vec!["true".to_owned()], root: Root::Writable });
     assert_eq!((child.instance.memory.0, child.instance.cpus), (300 << 20, 1));
 }
 

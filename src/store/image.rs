@@ -167,7 +167,7 @@ impl Image {
     }
 
     /// The initial RAM disk for direct boot from a virtio disk, if the image could make one; it mounts what
-    /// `ovenproof.root=` on the kernel command line names.
+    /// `root=PARTUUID=` on the kernel command line names.
     pub fn initrd(&self) -> Option<PathBuf> {
         Some(self.dir.join("initrd.img")).filter(|path| path.is_file())
     }

@@ -10,6 +10,7 @@ mod common;
 mod machines;
 
 mod bake;
+mod boots;
 mod controls;
 mod faults;
 mod gate;

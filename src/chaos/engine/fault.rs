@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::leader;
@@ -37,9 +37,9 @@ pub(super) struct Outcome {
 struct Aim {
     targets: Vec<String>,
     /// Its own until it is over.
-    taken: Vec<OwnedMutexGuard<()>>,
-    /// Its own until it has begun: nothing can be done in an instance that is down.
-    to_begin: Vec<OwnedMutexGuard<()>>,
+    taken: Vec<OwnedRwLockWriteGuard<()>>,
+    /// No other fault's own until it has begun: nothing can be done in an instance that is down.
+    to_begin: Vec<OwnedRwLockReadGuard<()>>,
 }
 
 pub(super) struct Life {
@@ -115,14 +115,18 @@ impl Life {
                 return Err("it has no target".to_owned());
             }
             let late = |_| format!("{} did not come back from an earlier fault", targets.join(", "));
-            let hold = async |part: &str| {
+            let own = async |part: &str| {
                 let names = targets.iter().map(|target| format!("{target}{part}"));
                 tokio::time::timeout_at(until, self.stage.hold(names)).await.map_err(late)
             };
             let (taken, to_begin) = match self.spec.kind().takes() {
                 Takes::Nothing => Default::default(),
-                Takes::Instance => (hold("").await?, Vec::new()),
-                Takes::Part(part) => (hold(&format!(" {part}")).await?, hold("").await?),
+                Takes::Instance => (own("").await?, Vec::new()),
+                Takes::Part(part) => {
+                    let taken = own(&format!(" {part}")).await?;
+                    let up = self.stage.share(targets.iter().cloned());
+                    (taken, tokio::time::timeout_at(until, up).await.map_err(late)?)
+                }
             };
             Ok(Aim { targets, taken, to_begin })
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,7 @@ pub(super) struct Stage {
     /// Every instance as probes and clients reach it.
     pub(super) targets: Vec<Target>,
     /// What faults take of instances, an instance or `INSTANCE PART`: held until it is over.
-    taken: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+    taken: std::sync::Mutex<BTreeMap<String, Arc<RwLock<()>>>>,
 }
 
 impl Stage {
@@ -112,19 +112,30 @@ impl Stage {
         self.journal.record(Event::Note { text });
     }
 
-    /// Waits until no other fault has any of these: instances, or parts of them.
-    pub(super) async fn hold(&self, what: impl Iterator<Item = String>) -> Vec<OwnedMutexGuard<()>> {
-        // In one order for everyone, so that two faults never wait for each other.
-        let mut sorted: Vec<String> = what.collect();
-        sorted.sort();
+    /// Waits until these, instances or parts of them, are this fault's own.
+    pub(super) async fn hold(&self, what: impl Iterator<Item = String>) -> Vec<OwnedRwLockWriteGuard<()>> {
         let mut held = Vec::new();
-        for name in sorted {
-            let lock = Arc::clone(
-                self.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).entry(name).or_default(),
-            );
-            held.push(lock.lock_owned().await);
+        for lock in self.locks(what) {
+            held.push(lock.write_owned().await);
         }
         held
+    }
+
+    /// Waits until none of these is another fault's own, and keeps it so.
+    pub(super) async fn share(&self, what: impl Iterator<Item = String>) -> Vec<OwnedRwLockReadGuard<()>> {
+        let mut held = Vec::new();
+        for lock in self.locks(what) {
+            held.push(lock.read_owned().await);
+        }
+        held
+    }
+
+    /// In one order for everyone, so that two faults never wait for each other.
+    fn locks(&self, what: impl Iterator<Item = String>) -> Vec<Arc<RwLock<()>>> {
+        let mut sorted: Vec<String> = what.collect();
+        sorted.sort();
+        let mut taken = self.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sorted.into_iter().map(|name| Arc::clone(taken.entry(name).or_default())).collect()
     }
 
     fn phase(&self, phase: Phase) {

@@ -11,8 +11,6 @@ const MANAGEMENT_ADDRESS: &str = "10.0.2.15";
 /// of the interfaces follow from it.
 const MANAGEMENT_INTERFACE: &str = "enp0s2";
 const FLEET_INTERFACE: &str = "enp0s3";
-/// Tells the initial RAM disk which partition is the root.
-const VIRTIO_ROOT: &str = " ovenproof.root=/dev/vda2";
 /// The slots of volumes, after everything that each machine has.
 const FIRST_VOLUME_SLOT: usize = 6;
 
@@ -138,14 +136,13 @@ impl Machine<'_> {
 
     fn cmdline(&self) -> String {
         let NodePlan { name, address, .. } = self.node;
-        let root = if self.boot.initrd.is_some() { VIRTIO_ROOT } else { "" };
         let volumes = self.node.volumes.iter();
         let volumes = volumes.map(|volume| format!(" ovenproof.volume={}:{}", volume.name, volume.mount));
         let volumes: String = volumes.collect();
         // Stable over the boots of one instance, different between any two.
         let machine_id = blake3::hash(format!("{} {name}", self.identity).as_bytes()).to_hex();
         format!(
-            "{}{root}{volumes} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
+            "{}{volumes} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
              ip={MANAGEMENT_ADDRESS}:::255.255.255.0::{MANAGEMENT_INTERFACE}:off \
              ip={address}:::255.255.255.0::{FLEET_INTERFACE}:off:{CLIENT_ADDRESS}",
             self.boot.cmdline,
@@ -223,7 +220,7 @@ mod tests {
         -serial chardev:wake
         -kernel /s/vmlinuz
         -initrd /s/initrd.img
-        -append root=PARTUUID=1 rw ovenproof.root=/dev/vda2 ovenproof.volume=data:/var/lib/etcd console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
+        -append root=PARTUUID=1 rw ovenproof.volume=data:/var/lib/etcd console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
         -smbios type=11,path=nodes/etcd-1/authorized_key.credential
         -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
         -blockdev driver=nbd,node-name=root,server.type=fd,server.str=11,discard=unmap

@@ -368,7 +368,8 @@ fn strip(series: &ProbeSeries, time: &Time, y: f64, height: f64) -> (String, Str
         .filter_map(|pair| Some(pair.get(1)?.at_us.saturating_sub(pair.first()?.at_us)))
         .collect();
     gaps.sort_unstable();
-    let longest = quantile(&gaps, 0.5).unwrap_or(1_000_000).saturating_mul(3);
+    // Not the median: the nodes of a probe are measured shortly one after the other, and then a while not.
+    let longest = quantile(&gaps, 0.9).unwrap_or(1_000_000).saturating_mul(3);
     let mut stretches: Vec<(u64, u64, bool)> = Vec::new();
     let mut before = None;
     for sample in &series.samples {

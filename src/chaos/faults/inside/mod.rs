@@ -45,6 +45,9 @@ pub(super) const SAME: super::Ec2 = super::Ec2::By("The same, over SSH.");
 const GRACE: Duration = Duration::from_secs(20);
 /// For one question to a guest, which may be busy because we made it so.
 const ASK: Duration = Duration::from_secs(90);
+/// For one attempt at a question that may be asked twice: a guest that was reset meanwhile lets the connection
+/// hang.
+const ATTEMPT: Duration = Duration::from_secs(30);
 /// Pause between two looks while there is no proof yet.
 const LOOK: Duration = Duration::from_millis(300);
 /// Where no here-document of ours ends by itself.
@@ -142,16 +145,27 @@ impl Held {
         Ok(script + &known + SET)
     }
 
-    /// Runs the script that `make` writes in every guest at once; what came of each, in order of the guests.
+    /// Runs the script that `make` writes in every guest at once; what came of each, in order of the guests. One
+    /// that may run twice is tried again when the connection broke.
     async fn everywhere(
         &self,
+        twice: bool,
         make: impl Fn(&Guest) -> Result<String, FaultError>,
     ) -> Result<Vec<Result<ExecOutput, SessionError>>, FaultError> {
         let deadline = Instant::now() + ASK;
         let mut asking = JoinSet::new();
         for (index, guest) in self.guests.iter().enumerate() {
             let (script, session) = (make(guest)?, Arc::clone(&guest.session));
-            asking.spawn(async move { (index, session.exec(&script, deadline).await) });
+            asking.spawn(async move {
+                loop {
+                    let limit = if twice { deadline.min(Instant::now() + ATTEMPT) } else { deadline };
+                    match session.exec(&script, limit).await {
+                        Err(SessionError::TimedOut | SessionError::Lost(_))
+                            if twice && Instant::now() < deadline => {}
+                        answer => return (index, answer),
+                    }
+                }
+            });
         }
         let mut answers = asking.join_all().await;
         answers.sort_by_key(|(index, _)| *index);
@@ -189,7 +203,7 @@ impl Fault for Held {
         for guest in &self.guests {
             expect_state(&self.scene, &guest.name, InstanceState::Running).await?;
         }
-        let answers = self.everywhere(|guest| self.set(guest)).await?;
+        let answers = self.everywhere(false, |guest| self.set(guest)).await?;
         let mut result = Ok(());
         for (guest, answer) in self.guests.iter_mut().zip(answers) {
             match said(guest, answer) {
@@ -210,7 +224,7 @@ impl Fault for Held {
                 let lost = "cd \"$dir\" || fail \"it has ended by itself\"";
                 self.script("look", guest, &[lost, &format!("\nset -- {before}\n"), self.work.look])
             };
-            let answers = self.everywhere(look).await?;
+            let answers = self.everywhere(true, look).await?;
             let mut proven = true;
             for (guest, answer) in self.guests.iter_mut().zip(answers) {
                 // A guest that does not answer now may do so at the next look.
@@ -238,7 +252,7 @@ impl Fault for Held {
     }
 
     async fn heal(&mut self) -> Result<(), FaultError> {
-        let answers = self.everywhere(|guest| self.script("heal", guest, &[HEAL])).await?;
+        let answers = self.everywhere(true, |guest| self.script("heal", guest, &[HEAL])).await?;
         let mut result = Ok(());
         for (guest, answer) in self.guests.iter().zip(answers) {
             if let Err(error) = said(guest, answer)
@@ -255,7 +269,7 @@ impl Fault for Held {
             let before = &guest.before;
             self.script("gone", guest, &[GONE, &format!("set -- {before}\n"), self.work.gone])
         };
-        let answers = self.everywhere(gone).await?;
+        let answers = self.everywhere(true, gone).await?;
         let mut evidence = Vec::new();
         for (guest, answer) in self.guests.iter().zip(answers) {
             evidence.push(match said(guest, answer) {
