@@ -85,6 +85,10 @@ pub enum Event {
         latency_us: u64,
         detail: String,
     },
+    /// This probe is not measured all the time, so it says nothing about how soon the service was back.
+    PartTime {
+        probe: String,
+    },
     /// A workload is about to start. Journals without it are of workloads of the kind `register`.
     Workload {
         workload: String,

@@ -3,7 +3,7 @@
 //! Pure: the same entries give the same [`Run`] on every machine. Nothing is judged here; what the journal
 //! says is only put together, and what it fails to say (a run that was killed) counts against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::numbers::Numbers;
 use super::run::{
@@ -22,6 +22,8 @@ pub(super) struct Fold {
     phases: Vec<PhaseSpan>,
     faults: Vec<FaultRun>,
     probes: Vec<ProbeSeries>,
+    /// Probes that are not measured all the time.
+    part_time: BTreeSet<String>,
     ops: Vec<OpRecord>,
     instances: Vec<InstanceChange>,
     judged: Vec<(u64, Judged)>,
@@ -76,6 +78,9 @@ impl Fold {
                 let sample = ProbeSample { at_us, ok: *ok, latency_us: *latency_us, detail: detail.clone() };
                 self.series(probe, node.as_deref()).samples.push(sample);
             }
+            Event::PartTime { probe } => {
+                self.part_time.insert(probe.clone());
+            }
             Event::Op(op) => {
                 let mut op = op.clone();
                 op.invoked_us = op.invoked_us.min(LATEST_US);
@@ -113,7 +118,7 @@ impl Fold {
 
     fn measure_faults(&mut self) {
         let operations: Vec<Attempt> = self.ops.iter().map(Attempt::from).collect();
-        let mut signs = signs(&self.probes);
+        let mut signs = signs(&self.probes, &self.part_time);
         if !operations.is_empty() {
             signs.push(operations.clone());
         }
@@ -149,8 +154,9 @@ impl Fold {
             last.end_us = self.last_us;
         }
         self.ops.sort_by_key(|op| op.completed_us);
-        self.probes.sort_by(|a, b| (&a.probe, &a.node).cmp(&(&b.probe, &b.node)));
+        // In the order of their appearance, as expectations see them.
         self.measure_faults();
+        self.probes.sort_by(|a, b| (&a.probe, &a.node).cmp(&(&b.probe, &b.node)));
         let chaos = self.phases.iter().find(|span| span.phase == Phase::Chaos);
         let counts =
             |op: &&OpRecord| chaos.is_none_or(|span| (span.start_us..=span.end_us).contains(&op.invoked_us));
@@ -189,11 +195,12 @@ impl Fold {
     }
 }
 
-/// What each probe shows. Where a probe is measured as a whole, its single nodes do not count: the service may
+/// What each probe shows that is measured all the time. Where a probe is measured as a whole, its single nodes do not count: the service may
 /// well be back while a node is not.
-fn signs(probes: &[ProbeSeries]) -> Vec<Vec<Attempt>> {
+fn signs(probes: &[ProbeSeries], part_time: &BTreeSet<String>) -> Vec<Vec<Attempt>> {
     let whole = |probe: &str| probes.iter().any(|other| other.probe == probe && other.node.is_none());
-    let counted = probes.iter().filter(|series| series.node.is_none() || !whole(&series.probe));
+    let watching = probes.iter().filter(|series| !part_time.contains(&series.probe));
+    let counted = watching.filter(|series| series.node.is_none() || !whole(&series.probe));
     let attempt = |sample: &ProbeSample| Attempt {
         start: sample.at_us.saturating_sub(sample.latency_us),
         end: sample.at_us,

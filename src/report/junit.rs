@@ -42,7 +42,7 @@ fn complete(bare: &[u8], runs: &[Run], suites: &[TestSuite]) -> Result<Vec<u8>, 
                 let kept = start.attributes().flatten().filter(|a| a.key.as_ref() != b"time");
                 element.extend_attributes(kept);
                 element.push_attribute(("skipped", suite.skipped().to_string().as_str()));
-                let time = millis(run.duration_us).as_seconds_f64().to_string();
+                let time = seconds(millis(run.duration_us).as_seconds_f64());
                 element.push_attribute(("time", time.as_str()));
                 writer.write_event(Event::Start(element))?;
                 writer.create_element("properties").write_inner_content(|w| {
@@ -54,12 +54,36 @@ fn complete(bare: &[u8], runs: &[Run], suites: &[TestSuite]) -> Result<Vec<u8>, 
                     Ok(())
                 })?;
             }
+            Event::Start(start) if start.name().as_ref() == b"testcase" => {
+                writer.write_event(Event::Start(tidied(&start)))?;
+            }
+            Event::Empty(start) if start.name().as_ref() == b"testcase" => {
+                writer.write_event(Event::Empty(tidied(&start)))?;
+            }
             event => writer.write_event(event)?,
         }
     }
     let mut xml = writer.into_inner();
     xml.push(b'\n');
     Ok(xml)
+}
+
+/// A case with its time in whole milliseconds: sums of binary fractions have digits that the format forbids.
+fn tidied(case: &BytesStart<'_>) -> BytesStart<'static> {
+    let mut element = BytesStart::new("testcase");
+    for attribute in case.attributes().flatten() {
+        let time = std::str::from_utf8(&attribute.value).ok().and_then(|text| text.parse().ok());
+        match time.filter(|_| attribute.key.as_ref() == b"time") {
+            Some(time) => element.push_attribute(("time", seconds(time).as_str())),
+            None => element.push_attribute(attribute),
+        }
+    }
+    element
+}
+
+/// Seconds with at most three digits after the point.
+fn seconds(exact: f64) -> String {
+    ((exact * 1e3).round() / 1e3).to_string()
 }
 
 fn properties(run: &Run) -> Vec<(String, String)> {
@@ -383,6 +407,27 @@ mod tests {
         entries.push(crate::journal::Entry { at_us: 92_000_000, event: finished });
         let cases = suite(&run(entries)).testcases;
         assert!(cases.last().unwrap().is_error());
+    }
+
+    /// 2.986 s is 2.9859999999999998 as a sum of binary fractions.
+    #[test]
+    fn times_are_whole_milliseconds() {
+        for us in (0..10_000_000).step_by(1_000) {
+            let text = seconds(millis(us).as_seconds_f64());
+            let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
+            assert!(digits <= 3, "{us}: {text}");
+        }
+        let mut entries = crate::report::sample::passing();
+        for entry in &mut entries {
+            entry.at_us = entry.at_us / 1_000_000 * 2_986_000;
+        }
+        let mut xml = Vec::new();
+        write(&[Run::from_entries(&entries)], &mut xml).unwrap();
+        let xml = String::from_utf8(xml).unwrap();
+        let times = xml.split(" time=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        for time in times {
+            assert!(time.split_once('.').is_none_or(|(_, digits)| digits.len() <= 3), "{time}");
+        }
     }
 
     #[test]

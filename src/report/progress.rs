@@ -33,7 +33,11 @@ pub fn line(entry: &Entry) -> Option<String> {
         Event::RunFinished { verdict, reason } if reason.is_empty() => ("end", verdict.to_string()),
         Event::RunFinished { verdict, reason } => ("end", format!("{verdict}: {reason}")),
         Event::Workload { workload, kind, .. } => ("work", format!("{workload}, of the kind {kind}")),
-        Event::Probe { .. } | Event::Op(_) | Event::Said { .. } | Event::Timing(_) => return None,
+        Event::Probe { .. }
+        | Event::PartTime { .. }
+        | Event::Op(_)
+        | Event::Said { .. }
+        | Event::Timing(_) => return None,
     };
     Some(format!("{:>7}  {what:<8} {}", words::at(entry.at_us), words::line(&text)))
 }

@@ -31,6 +31,47 @@ pub struct SteadyProbe {
     /// Measure only nodes of this role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// When it is measured.
+    #[serde(default, skip_serializing_if = "Mode::is_continuous")]
+    pub mode: Mode,
+}
+
+/// When a probe is measured, and when it must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// All the time. It must hold before the first fault, and again after the last.
+    #[default]
+    Continuous,
+    /// Until it holds, before the first fault.
+    Before,
+    /// From the beginning of the timeline to its end. It need not hold; `expect` says how well it must do.
+    During,
+    /// Until it holds, after the timeline.
+    After,
+    /// Until it holds, before the first fault, and until it holds again, after the timeline.
+    Around,
+}
+
+impl Mode {
+    fn is_continuous(&self) -> bool {
+        *self == Mode::Continuous
+    }
+
+    /// Must hold before the first fault.
+    pub fn holds_before(self) -> bool {
+        matches!(self, Mode::Continuous | Mode::Before | Mode::Around)
+    }
+
+    /// Is measured while faults are at work.
+    pub fn watches(self) -> bool {
+        matches!(self, Mode::Continuous | Mode::During)
+    }
+
+    /// Must hold after the last fault.
+    pub fn holds_after(self) -> bool {
+        matches!(self, Mode::Continuous | Mode::After | Mode::Around)
+    }
 }
 
 /// How many nodes must be well.
@@ -260,7 +301,14 @@ mod tests {
     fn probe(on: Needed) -> SteadyProbe {
         let probe = serde_json::from_str(r#"{"http":{"port":2379}}"#).unwrap();
         let name = "answers".to_owned();
-        SteadyProbe { name, probe, every: Span(Duration::from_millis(10)), on, role: None }
+        SteadyProbe {
+            name,
+            probe,
+            every: Span(Duration::from_millis(10)),
+            on,
+            role: None,
+            mode: Mode::Continuous,
+        }
     }
 
     #[tokio::test]

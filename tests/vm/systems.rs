@@ -30,7 +30,8 @@ fn an_asynchronous_postgres_pair_is_found_out() {
 #[test]
 fn redis_keeps_what_a_replica_confirmed() {
     baked(&["redis"]);
-    run(&["run", "scenarios/redis-sentinel.yaml", "--seed", "7"]).exits(0);
+    let said = run(&["run", "scenarios/redis-sentinel.yaml", "--seed", "7"]).exits(0);
+    assert!(said.stdout.contains("3 instances said the same"), "{}", said.stdout);
     assert_nothing_runs();
 }
 

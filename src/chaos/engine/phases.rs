@@ -19,7 +19,7 @@ use crate::journal::event::{Judged, ScheduledFault};
 use crate::journal::{Event, Journal, Phase, Verdict};
 use crate::seed::Seed;
 use crate::units::Span;
-use crate::verify::probes::{holds, run_probes};
+use crate::verify::probes::{Mode, SteadyProbe, holds, run_probes};
 use crate::verify::question::{Record, ask_after, ask_before};
 use crate::verify::symptoms as trouble;
 use crate::verify::workload::{Sink, Used, close, prepare, run_workload};
@@ -166,14 +166,19 @@ impl Stage {
         self.cancel.run_until_cancelled(work).await.ok_or(Stop::Interrupted)
     }
 
-    /// Looks at the steady state until it holds; after `limit`, the error says what does not.
-    async fn steady_within(&self, limit: Duration) -> Result<Duration, String> {
+    /// The probes of these modes.
+    fn probes(&self, wanted: impl Fn(Mode) -> bool) -> Vec<SteadyProbe> {
+        self.scenario.steady().into_iter().filter(|probe| wanted(probe.mode)).collect()
+    }
+
+    /// Looks at these probes until all hold; after `limit`, the error says which do not.
+    async fn steady_within(&self, limit: Duration, probes: &[SteadyProbe]) -> Result<Duration, String> {
         let started = Instant::now();
         loop {
             let look = Instant::now();
-            match holds(&self.scenario.steady(), &self.targets).await {
+            match holds(probes, &self.targets).await {
                 Ok(()) => {
-                    self.record_well(look.elapsed());
+                    self.record_well(look.elapsed(), probes);
                     return Ok(started.elapsed());
                 }
                 Err(reason) if started.elapsed() >= limit => return Err(reason),
@@ -184,10 +189,10 @@ impl Stage {
 
     /// A look at the steady state that found it well is a measurement of every probe: whoever asks later how
     /// soon the service was steady again shall find it.
-    fn record_well(&self, took: Duration) {
-        for probe in self.scenario.steady() {
+    fn record_well(&self, took: Duration, probes: &[SteadyProbe]) {
+        for probe in probes {
             self.journal.record(Event::Probe {
-                probe: probe.name,
+                probe: probe.name.clone(),
                 node: None,
                 ok: true,
                 latency_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -211,7 +216,11 @@ pub(super) async fn all(
     let watching = tokio::spawn(async move { symptoms::watch(&watcher, until).await });
     stage.unless_cancelled(boot(stage)).await??;
     stage.phase(Phase::Baseline);
-    let baseline = stage.unless_cancelled(stage.steady_within(stage.scenario.spec.settle.0)).await?;
+    for probe in stage.probes(|mode| mode != Mode::Continuous) {
+        stage.journal.record(Event::PartTime { probe: probe.name });
+    }
+    let first = stage.probes(Mode::holds_before);
+    let baseline = stage.unless_cancelled(stage.steady_within(stage.scenario.spec.settle.0, &first)).await?;
     baseline.map_err(|reason| {
         Stop::Broken(format!("steady state does not hold before the first fault: {}", one_line(&reason)))
     })?;
@@ -231,8 +240,13 @@ pub(super) async fn all(
     let mut finding = Finding { has_workload: !stage.scenario.workloads.is_empty(), ..Default::default() };
     let lives = lives(stage, provider, schedule, &mut finding)?;
     stage.phase(Phase::Chaos);
-    let probing = tokio::spawn(probe(Arc::clone(stage), watch.clone()));
+    let probing = tokio::spawn(probe(Arc::clone(stage), Mode::Continuous, watch.clone()));
+    let during = watch.child_token();
+    let passing = tokio::spawn(probe(Arc::clone(stage), Mode::During, during.clone()));
     let (used, outcomes) = chaos(stage, lives).await;
+    during.cancel();
+    // Nothing that is measured during the timeline is measured after it.
+    let _ = passing.await;
     stage.phase(Phase::Recovery);
     let back = recover(stage, &used, outcomes, &mut finding).await;
     watch.cancel();
@@ -310,8 +324,8 @@ fn lives(
     Ok(able)
 }
 
-async fn probe(stage: Arc<Stage>, stop: CancellationToken) {
-    run_probes(&stage.scenario.steady(), &stage.targets, stage.record(), stop).await;
+async fn probe(stage: Arc<Stage>, mode: Mode, stop: CancellationToken) {
+    run_probes(&stage.probes(|of| of == mode), &stage.targets, stage.record(), stop).await;
 }
 
 /// Workload and timeline, for as long as the scenario says or until cancelled. What the workloads used,
@@ -360,7 +374,8 @@ async fn recover(
         }
     }
     let limit = stage.scenario.spec.recovery;
-    let steady = stage.unless_cancelled(stage.steady_within(limit.0)).await?;
+    let last = stage.probes(Mode::holds_after);
+    let steady = stage.unless_cancelled(stage.steady_within(limit.0, &last)).await?;
     let deadline = Instant::now() + limit.0;
     for (workload, used) in stage.scenario.workloads.iter().zip(used) {
         let looks = close(workload, &stage.targets, used, stage.clock(), stage.sink(), deadline);

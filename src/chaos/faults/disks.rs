@@ -1,5 +1,5 @@
 //! What faults of disks share: a rule goes in on all targets, the block server's counters prove it, and it
-//! goes out as one.
+//! goes out as one. They differ only in the rule and in what the counters must show.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Fault, FaultError, Scene};
+use super::{About, Ec2, Fault, FaultError, Scene};
 use crate::disk::{DiskCounters, DiskRules, Requests, Trouble};
 use crate::guest::Session;
 use crate::units::{Share, Size};
@@ -22,6 +22,66 @@ const LOOK: Duration = Duration::from_millis(200);
 const OWN_TRAFFIC: Duration = Duration::from_secs(1);
 /// For one attempt to use the disk, which may well stand still.
 const USE: Duration = Duration::from_secs(3);
+
+/// What one fault of disks is; [`disk_fault!`] makes the rest of it.
+pub(super) trait DiskFault {
+    fn trouble(&self) -> Trouble;
+
+    /// Says what the counters prove, if they prove anything.
+    fn proof(counters: &DiskCounters) -> Option<String>;
+
+    /// Whether the parameters can do anything at all; the error is a sentence.
+    fn sensible(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Makes a [`FaultKind`](super::FaultKind) of a [`DiskFault`] that has a field `target`.
+macro_rules! disk_fault {
+    ($name:ident) => {
+        impl super::FaultKind for $name {
+            fn target(&self) -> &$crate::chaos::target::Target {
+                &self.target
+            }
+
+            fn needs(&self) -> $crate::fleet::Capability {
+                $crate::fleet::Capability::Disks
+            }
+
+            fn takes(&self) -> super::Takes {
+                super::Takes::Nothing
+            }
+
+            fn check(&self, _: &[String], _: &$crate::chaos::target::Roster) -> Result<(), String> {
+                super::disks::DiskFault::sensible(self)
+            }
+
+            fn arm(&self, scene: super::Scene) -> Box<dyn super::Fault> {
+                let trouble = super::disks::DiskFault::trouble(self);
+                super::disks::Troubled::new(scene, trouble, <$name as super::disks::DiskFault>::proof)
+            }
+        }
+    };
+}
+pub(super) use disk_fault;
+
+/// What a person reads about a fault of disks, where only these four differ.
+pub(super) const fn about(
+    details: &'static str,
+    example: &'static str,
+    local: &'static str,
+    proof: &'static str,
+) -> About {
+    About {
+        details,
+        example,
+        local,
+        ec2: Ec2::Not("its disks are not behind a server of ours"),
+        proof,
+        undo: "The rule is removed from the block server, which confirms that it has none. It is a lease that \
+               ends with its owner.",
+    }
+}
 
 /// A part of a disk, in bytes from its beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

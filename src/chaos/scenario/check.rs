@@ -15,6 +15,7 @@ use crate::store::{Image, ImageId, Manifest};
 use crate::units::Span;
 use crate::verify::Expectation;
 use crate::verify::expect::{Complaint, Known};
+use crate::verify::probes::Mode;
 use crate::verify::workload::Workload;
 
 /// A run of a day finds no more than one of an hour, and journals are kept in memory.
@@ -79,6 +80,17 @@ impl Checker<'_> {
             return Err(BadFile::at_field(self.path, self.text, "steady", "`steady` is empty").help(
                 "a scenario needs at least one probe that says what the service does when all is well",
             ));
+        }
+        let modes = || self.spec.steady.iter().map(|probe| probe.mode);
+        let when = match (modes().any(Mode::holds_before), modes().any(Mode::holds_after)) {
+            (true, true) => None,
+            (false, _) => Some(("before the first fault", "before")),
+            (true, false) => Some(("after the last fault", "after")),
+        };
+        if let Some((when, mode)) = when {
+            let message = format!("no probe of `steady` must hold {when}");
+            return Err(BadFile::at_field(self.path, self.text, "steady", message)
+                .help(format!("give one of them the mode `continuous`, `around` or `{mode}`")));
         }
         let mut names = BTreeSet::new();
         for probe in &self.spec.steady {
@@ -265,7 +277,7 @@ impl Checker<'_> {
     ) -> Result<(), BadFile> {
         let known = Known {
             workloads: workloads.iter().map(|workload| (workload.name(), workload.kind())).collect(),
-            probes: self.spec.steady.iter().map(|probe| probe.name.as_str()).collect(),
+            probes: self.spec.steady.iter().map(|probe| (probe.name.as_str(), probe.mode)).collect(),
             roles: roster.roles(),
             faults: self.spec.timeline.iter().map(|step| step.inject.name()).collect(),
         };

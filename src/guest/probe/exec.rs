@@ -13,10 +13,9 @@ pub(super) async fn check(probe: &ExecProbe, session: &dyn Session, deadline: In
         let said = if said.is_empty() { String::new() } else { format!(" (`{said}`)") };
         return Err(format!("{}, expected exit code 0{said}", output.status));
     }
-    match &probe.contains {
-        Some(part) if !output.text().contains(part) => {
-            Err(format!("the output is `{}`, expected it to contain `{part}`", excerpt(&output.text())))
-        }
-        _ => Ok(()),
+    let text = output.text();
+    if let Some(part) = probe.contains.as_ref().filter(|part| !text.contains(*part)) {
+        return Err(format!("the output is `{}`, expected it to contain `{part}`", excerpt(&text)));
     }
+    probe.number.map_or(Ok(()), |limits| limits.judge("the output", &text))
 }

@@ -27,22 +27,28 @@ fn judge(expect: &HttpExpect, response: &HttpResponse) -> Result<(), String> {
     {
         return Err(format!("the body is `{}`, expected it to contain `{part}`", excerpt(&text)));
     }
-    if expect.json.is_empty() {
+    if expect.json.is_empty() && expect.numbers.is_empty() {
         return Ok(());
     }
     let body: Value = serde_json::from_slice(&response.body)
         .map_err(|_| format!("the body is `{}`, expected JSON", excerpt(&text)))?;
+    let member = |key: &str| match key.starts_with('/') {
+        true => body.pointer(key),
+        false => body.get(key),
+    };
     for (key, wanted) in &expect.json {
-        let found = match key.starts_with('/') {
-            true => body.pointer(key),
-            false => body.get(key),
-        };
-        match found {
+        match member(key) {
             Some(found) if found == wanted => {}
             Some(found) => {
                 return Err(format!("`{key}` is {}, expected {wanted}", excerpt(&found.to_string())));
             }
             None => return Err(format!("`{key}` is missing, expected {wanted}")),
+        }
+    }
+    for (key, limits) in &expect.numbers {
+        match member(key) {
+            Some(found) => limits.judge_json(&format!("`{key}`"), found)?,
+            None => return Err(format!("`{key}` is missing, expected a number {limits}")),
         }
     }
     Ok(())
@@ -72,5 +78,10 @@ mod tests {
         assert_eq!(verdict(healthy, 200, "{}"), r#"`health` is missing, expected "true""#);
         assert_eq!(verdict(healthy, 200, "<html>"), "the body is `<html>`, expected JSON");
         assert_eq!(verdict(r#"{"json":{"/a/0/b":1}}"#, 200, r#"{"a":[{"b":1}]}"#), "");
+        let near = r#"{"numbers":{"/lag":{"at_most":5}}}"#;
+        assert_eq!(verdict(near, 200, r#"{"lag":"5"}"#), "");
+        assert_eq!(verdict(near, 200, r#"{"lag":6}"#), "`/lag` is 6, expected a number of at most 5");
+        assert_eq!(verdict(near, 200, r#"{"lag":null}"#), "`/lag` is `null`, expected a number of at most 5");
+        assert_eq!(verdict(near, 200, "{}"), "`/lag` is missing, expected a number of at most 5");
     }
 }

@@ -6,6 +6,7 @@
 
 mod exec;
 mod http;
+mod number;
 mod postgres;
 mod redis;
 mod tcp;
@@ -16,6 +17,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+
+pub use number::Limits;
 
 use super::{Dialer, Session};
 use crate::units::Span;
@@ -62,6 +65,9 @@ pub struct HttpExpect {
     /// pointer when it starts with `/`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub json: BTreeMap<String, serde_json::Value>,
+    /// Members that must be numbers within limits, named as in `json`; a text that reads as a number is one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, Limits>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -85,6 +91,9 @@ pub struct ExecProbe {
     /// Text that standard output must contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
+    /// Standard output must be one number within these limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<Limits>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +116,9 @@ pub struct PostgresProbe {
     /// What the first value of the first row must be, as text, exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
+    /// The first value of the first row must be a number within these limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<Limits>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -128,6 +140,9 @@ pub struct RedisProbe {
     /// Text that the answer must contain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
+    /// The answer must be a number within these limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<Limits>,
 }
 
 impl ProbeSpec {
@@ -181,7 +196,7 @@ fn excerpt(text: &str) -> String {
 
 impl Default for HttpExpect {
     fn default() -> Self {
-        HttpExpect { status: ok_status(), contains: None, json: BTreeMap::new() }
+        HttpExpect { status: ok_status(), contains: None, json: BTreeMap::new(), numbers: BTreeMap::new() }
     }
 }
 
@@ -241,6 +256,12 @@ mod tests {
                 r#"{"exec":{"command":"echo well","contains":"fine"}}"#,
                 "the output is `well`, expected it to contain `fine`",
                 "the output is `well`, expected it to contain `fine`",
+            ),
+            (r#"{"exec":{"command":"echo 7","number":{"at_most":7}}}"#, "", ""),
+            (
+                r#"{"exec":{"command":"echo well","number":{"at_most":7}}}"#,
+                "the output is `well`, expected a number of at most 7",
+                "the output is `well`, expected a number of at most 7",
             ),
             (
                 r#"{"exec":{"command":"fals"}}"#,

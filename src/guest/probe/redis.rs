@@ -24,7 +24,7 @@ pub(super) async fn check(probe: &RedisProbe, dialer: &dyn Dialer, deadline: Ins
         (_, Some(part)) if !found.contains(part) => {
             Err(format!("the answer is `{}`, expected it to contain `{part}`", excerpt(&found)))
         }
-        _ => Ok(()),
+        _ => probe.number.map_or(Ok(()), |limits| limits.judge("the answer", &found)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a journal says, sorted by kind: operations, probes, faults and the time in which they count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -23,9 +23,13 @@ pub(super) struct Facts<'a> {
     pub(super) said: Vec<(u64, Saying<'a>)>,
     /// Measurements of whole probes, over all their nodes.
     pub(super) probes: Vec<(&'a str, Attempt)>,
+    /// Probes that are not measured all the time.
+    part_time: BTreeSet<&'a str>,
     /// In the order of their injection.
     pub(super) faults: Vec<Fault<'a>>,
     faults_planned: bool,
+    /// The faults that have only a moment, as a reboot: they are met by whatever comes after it.
+    moments: BTreeSet<&'a str>,
     /// Start and end of the chaos phase; of everything, if the journal has no such phase.
     pub(super) chaos: (u64, u64),
 }
@@ -49,8 +53,10 @@ impl<'a> Facts<'a> {
             workloads: BTreeMap::new(),
             said: Vec::new(),
             probes: Vec::new(),
+            part_time: BTreeSet::new(),
             faults: Vec::new(),
             faults_planned: false,
+            moments: BTreeSet::new(),
             chaos: (0, end),
         };
         let mut in_chaos = false;
@@ -65,7 +71,11 @@ impl<'a> Facts<'a> {
                     facts.chaos.1 = at;
                     in_chaos = false;
                 }
-                Event::Scheduled { steps } => facts.faults_planned |= !steps.is_empty(),
+                Event::Scheduled { steps } => {
+                    facts.faults_planned |= !steps.is_empty();
+                    let moments = steps.iter().filter(|step| step.heal_at_us.is_none());
+                    facts.moments.extend(moments.map(|step| step.fault.as_str()));
+                }
                 Event::Injected { fault, .. } => {
                     facts.faults.push(Fault { name: fault, injected: at, healed: None });
                 }
@@ -78,6 +88,9 @@ impl<'a> Facts<'a> {
                 Event::Probe { probe, node: None, ok, latency_us, .. } => {
                     let attempt = Attempt { start: at.saturating_sub(*latency_us), end: at, ok: *ok };
                     facts.probes.push((probe, attempt));
+                }
+                Event::PartTime { probe } => {
+                    facts.part_time.insert(probe);
                 }
                 Event::Op(op) => facts.ops.push(op),
                 Event::Workload { workload, kind, plan } => {
@@ -109,7 +122,8 @@ impl<'a> Facts<'a> {
         }
         let meets = |attempt: &Attempt| {
             self.faults.iter().any(|fault| {
-                attempt.start <= fault.healed.unwrap_or(u64::MAX) && fault.injected <= attempt.end
+                let end = fault.healed.filter(|_| !self.moments.contains(fault.name)).unwrap_or(u64::MAX);
+                attempt.start <= end && fault.injected <= attempt.end
             })
         };
         (!attempts.iter().any(meets)).then(|| format!("nothing was learned: no {what} met a fault"))
@@ -158,11 +172,12 @@ impl<'a> Facts<'a> {
         (self.chaos.0..=self.chaos.1).contains(&attempt.start)
     }
 
-    /// All by which it is known that the service is well: each probe, and the operations if there are any.
+    /// All by which it is known that the service is well: each probe that is measured all the time, and the
+    /// operations if there are any.
     pub(super) fn signs(&self) -> Vec<Vec<Attempt>> {
         let operations = self.attempts(None);
-        let mut signs: Vec<Vec<Attempt>> =
-            self.probe_names().into_iter().map(|name| self.probe(name)).collect();
+        let watching = self.probe_names().into_iter().filter(|name| !self.part_time.contains(name));
+        let mut signs: Vec<Vec<Attempt>> = watching.map(|name| self.probe(name)).collect();
         if !operations.is_empty() {
             signs.push(operations);
         }

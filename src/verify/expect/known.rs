@@ -1,16 +1,17 @@
 //! What an expectation can know of the scenario that it stands in, and its complaint when it cannot mean
 //! anything there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::verify::probes::Mode;
 use crate::verify::workload::WorkloadKind;
 
 /// A scenario as expectations see it.
 pub struct Known<'a> {
     /// Name and kind of each.
     pub workloads: Vec<(&'a str, WorkloadKind)>,
-    /// Names of the steady probes.
-    pub probes: BTreeSet<&'a str>,
+    /// The steady probes by name.
+    pub probes: BTreeMap<&'a str, Mode>,
     pub roles: BTreeSet<&'a str>,
     /// The kinds of the faults in the timeline.
     pub faults: BTreeSet<&'a str>,
@@ -74,8 +75,27 @@ impl Known<'_> {
         named("workload", name, &self.workloads.iter().map(|(name, _)| *name).collect())
     }
 
+    /// A probe of this name is measured while faults are at work.
     pub(super) fn has_probe(&self, name: &str) -> Result<(), Complaint> {
-        named("steady probe", name, &self.probes)
+        named("steady probe", name, &self.probes.keys().copied().collect())?;
+        match self.probes.get(name).is_some_and(|mode| mode.watches()) {
+            true => Ok(()),
+            false => Err(Complaint::new(format!(
+                "the steady probe `{name}` is not measured while faults are at work"
+            ))
+            .help("give it the mode `continuous` or `during`")),
+        }
+    }
+
+    /// Something can show how soon the service is back after a fault.
+    pub(super) fn has_recoveries(&self) -> Result<(), Complaint> {
+        self.has_faults()?;
+        let watches = self.probes.values().any(|mode| *mode == Mode::Continuous);
+        match watches || !self.workloads.is_empty() {
+            true => Ok(()),
+            false => Err(Complaint::new("nothing shows how soon the service is back")
+                .help("add a workload, or a steady probe of the mode `continuous`")),
+        }
     }
 
     /// No role at all means every instance.

@@ -25,7 +25,7 @@ impl Expect for RecoversWithin {
     }
 
     fn check(&self, known: &Known<'_>) -> Result<(), Complaint> {
-        known.has_faults()
+        known.has_recoveries()
     }
 
     /// Judges every heal after which no other fault was at work. The service is back when an operation that
@@ -38,7 +38,7 @@ impl Expect for RecoversWithin {
         }
         let limit_us = u64::try_from(limit.0.as_micros()).unwrap_or(u64::MAX);
         let mut worst = 0;
-        let (mut judged, mut late, mut unclear) = (0, Vec::new(), Vec::new());
+        let (mut judged, mut late, mut unclear, mut unwatched) = (0, Vec::new(), Vec::new(), 0);
         let times = facts.times(None);
         for (fault, times) in &times {
             match times.steady {
@@ -51,6 +51,7 @@ impl Expect for RecoversWithin {
                     late.push(format!("{fault}: not back {} after the heal", millis(time)));
                 }
                 Back::Never(_) => {
+                    unwatched += 1;
                     unclear.push(format!("{fault}: nobody watched long enough after it was healed"));
                 }
                 Back::Unclear(_, why) => unclear.push(format!("{fault}: {why}")),
@@ -62,6 +63,7 @@ impl Expect for RecoversWithin {
                 format!("{} took longer than {limit}: {}", count(late.len(), "recovery"), late.join("; ")),
             ),
             (true, 0) => Finding::new(Verdict::Error, "nothing was learned: no recovery could be observed"),
+            (true, _) if unwatched > 0 => Finding::new(Verdict::Unknown, unclear.join("; ")),
             (true, _) => Finding::new(
                 Verdict::Pass,
                 format!("back at most {} after each of {}", millis(worst), count(judged, "heal")),

@@ -85,7 +85,7 @@ impl Expect for Rto {
     }
 
     fn check(&self, known: &Known<'_>) -> Result<(), Complaint> {
-        known.has_faults()?;
+        known.has_recoveries()?;
         self.fault.as_ref().map_or(Ok(()), |kind| known.has_fault(kind))
     }
 
@@ -95,7 +95,8 @@ impl Expect for Rto {
             return Finding::new(Verdict::Error, why);
         }
         let limit = u64::try_from(self.at_most.0.as_micros()).unwrap_or(u64::MAX);
-        let (mut worst, mut judged, mut late, mut unclear) = (0, 0, Vec::new(), Vec::new());
+        let (mut worst, mut judged, mut unwatched) = (0, 0, 0);
+        let (mut late, mut unclear) = (Vec::new(), Vec::new());
         let lasted = facts.faults.iter().map(|fault| Some(fault.healed?.saturating_sub(fault.injected)));
         for ((fault, times), lasted) in facts.times(None).iter().zip(lasted) {
             if !self.means(fault) {
@@ -110,7 +111,10 @@ impl Expect for Rto {
                 Back::Never(time) | Back::Unclear(time, _) if time > limit => {
                     late.push(format!("{fault}: not back after {}", millis(time)));
                 }
-                Back::Never(_) => unclear.push(format!("{fault}: nobody watched long enough")),
+                Back::Never(_) => {
+                    unwatched += 1;
+                    unclear.push(format!("{fault}: nobody watched long enough"));
+                }
                 Back::Unclear(_, why) => unclear.push(format!("{fault}: {why}")),
             }
         }
@@ -121,6 +125,7 @@ impl Expect for Rto {
             (true, 0) => {
                 Finding::new(Verdict::Error, "nothing was learned: no such recovery could be observed")
             }
+            (true, _) if unwatched > 0 => Finding::new(Verdict::Unknown, unclear.join("; ")),
             (true, _) => Finding::new(
                 Verdict::Pass,
                 format!("at most {} after {}", millis(worst), count(judged, "fault")),

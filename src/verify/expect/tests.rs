@@ -295,6 +295,12 @@ fn recovery_counts_from_the_heal_and_needs_every_probe() {
     assert_eq!(never.judge("- recovers_within: 3s").verdict, Verdict::Fail);
     // Nobody tried long enough to know.
     assert_eq!(base().judge("- recovers_within: 3s").verdict, Verdict::Error);
+    // One recovery was seen, and whether the second was in time nobody knows.
+    let two = || base().read(0, "a", Value::Null, 6_600, 6_610).fault("f2", 10_000, 12_000);
+    let two = || two().read(0, "a", Value::Null, 10_500, 10_510).refused(12_500, 12_510);
+    assert_eq!(two().judge("- recovers_within: 3s").verdict, Verdict::Unknown);
+    assert_eq!(two().judge("- rto: { from: heal, at_most: 3s }").verdict, Verdict::Unknown);
+    assert_eq!(two().judge("- rto: { from: heal, at_most: 100ms }").verdict, Verdict::Fail);
     let mut probed = base().read(0, "a", Value::Null, 6_600, 6_610);
     for (at, ok) in [(6_200, false), (8_000, false), (11_000, true)] {
         let detail = String::new();
@@ -323,16 +329,31 @@ fn a_run_in_which_too_little_happened_is_an_error() {
     assert_eq!(verdicts(before.read(1, "a", json!(1), 30, 40)), errors);
     // Planned and never injected.
     let mut planned = Story::new(10_000).write(1, "a", 1, 10, 20).read(1, "a", json!(1), 30, 40);
-    let step = ScheduledFault {
-        fault: "f".to_owned(),
-        kind: "instance.kill".to_owned(),
+    planned.add(0, Event::Scheduled { steps: vec![moment("f")] });
+    assert_eq!(verdicts(planned), errors);
+}
+
+/// A fault that has no duration.
+fn moment(fault: &str) -> ScheduledFault {
+    ScheduledFault {
+        fault: fault.to_owned(),
+        kind: "instance.reboot".to_owned(),
         inject_at_us: 0,
         heal_at_us: None,
         params: Value::Null,
         targets: Vec::new(),
-    };
-    planned.add(0, Event::Scheduled { steps: vec![step] });
-    assert_eq!(verdicts(planned), errors);
+    }
+}
+
+#[test]
+fn what_comes_after_a_fault_of_a_moment_has_met_it() {
+    let mut story = Story::new(10_000).write(1, "a", 1, 10, 20).fault("f", 1_000, 1_001);
+    story.add(0, Event::Scheduled { steps: vec![moment("f")] });
+    let story =
+        story.refused(1_500, 1_600).write(1, "a", 2, 2_000, 2_010).read(1, "a", json!(2), 2_020, 2_030);
+    for expectation in ["- linearizable", "- recovers_within: 2s", "- no_acknowledged_write_lost"] {
+        assert_eq!(story.judge(expectation).verdict, Verdict::Pass, "{expectation}");
+    }
 }
 
 #[test]

@@ -223,6 +223,44 @@ async fn no_steady_state_is_an_error_before_anything_is_broken() {
 }
 
 #[tokio::test]
+async fn a_probe_is_measured_when_its_mode_says() {
+    let probes: String = ["before", "during", "after", "around"]
+        .iter()
+        .map(|mode| {
+            let probe = "probe: { http: { port: 80, path: /health, timeout: 100ms } }";
+            format!("  - {{ name: {mode}, mode: {mode}, every: 20ms, on: any, {probe} }}\n")
+        })
+        .collect();
+    // Nobody answers with this, at any time: it need not hold.
+    let never = "  - { name: never, mode: during, every: 20ms, probe: { http: { port: 80, path: /health, expect: { contains: nonsense } } } }\n";
+    let head = HEAD.replace("workload:\n", &format!("{probes}{never}workload:\n"));
+    let text = format!(
+        "{head}timeline:\n{PARTITION}duration: 900ms\nexpect:\n  - recovers_within: 10s\n  - availability: {{ probe: during, at_least: 1% }}\n  - availability: {{ probe: never, at_least: 1% }}\n"
+    );
+    let ran = run_text(Flaw::None, text, |_| false).await;
+    assert_eq!(ran.judged("recovers within 10s"), Verdict::Pass, "{:#?}", ran.said());
+    assert_eq!(ran.judged("availability of during: at least 1%"), Verdict::Pass);
+    assert_eq!(ran.judged("availability of never: at least 1%"), Verdict::Error);
+    assert_eq!(ran.judged(COMES_BACK), Verdict::Pass);
+    let phase = |wanted: Phase| {
+        ran.position(|event| matches!(event, Event::PhaseStarted { phase } if *phase == wanted))
+    };
+    let (chaos, recovery) = (phase(Phase::Chaos), phase(Phase::Recovery));
+    let measured = |name: &str| {
+        let is_it = |entry: &&Entry| matches!(&entry.event, Event::Probe { probe, .. } if probe == name);
+        let count = |entries: &[Entry]| entries.iter().filter(is_it).count();
+        let (before, rest) = ran.entries.split_at(chaos);
+        let (during, after) = rest.split_at(recovery - chaos);
+        [count(before) > 0, count(during) > 0, count(after) > 0]
+    };
+    assert_eq!(measured("before"), [true, false, false]);
+    assert_eq!(measured("during"), [false, true, false]);
+    assert_eq!(measured("after"), [false, false, true]);
+    assert_eq!(measured("around"), [true, false, true]);
+    assert_eq!(measured("well"), [true, true, true]);
+}
+
+#[tokio::test]
 async fn an_instance_that_never_comes_back_is_the_image_s_failure() {
     let ran = run_to_end(Flaw::NeverBack, KILL).await;
     assert_eq!(ran.result.verdict, Verdict::Fail);
