@@ -67,9 +67,11 @@ fn replaced_machines_find_their_data_and_a_whole_fleet_rises_from_it() {
     let count = |what: &str| journal.lines().filter(|line| line.contains(what)).count();
     assert_eq!((count("{\"proven\":"), count("\"verified\":true")), (3, 3), "{journal}");
     assert!(count("{\"timing\":") > 2, "{journal}");
-    // Replaced and risen again; lost its power and risen again.
+    // Replaced and risen again; lost its power and risen again. One that is gone again before anybody asked it has
+    // not put itself on the list.
     let last = |node: &str| last_machine(&dir.join("logs").join(format!("{node}.console.log")));
-    assert_eq!((last("keep-1"), last("keep-2")), (Some(3), Some(2)));
+    assert!(matches!(last("keep-1"), Some(2 | 3)), "{:?}", last("keep-1"));
+    assert_eq!(last("keep-2"), Some(2));
     assert_nothing_runs();
     let left = run(&["--json", "volumes"]).exits(0).stdout;
     assert!(!left.contains("keep-"), "{left}");
