@@ -1,6 +1,8 @@
 # make demo    the whole loop on this machine: bake, boot, break, verify, gate
 # make test    format, lints, unit and property tests, the command line, real VMs
 # make bench   the claims of the README, measured side by side in one run
+# make torture ends things at 100 random moments; nothing may be left
+# make fuzz    ten minutes for each place where bytes come in from outside
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,9 +23,9 @@ export OVENPROOF_TEST_HOME
 # and only this order lets apt settle it.
 RUN_PACKAGES := qemu-utils mmdebstrap e2fsprogs dosfstools mtools bubblewrap util-linux uidmap openssh-client
 BUILD_PACKAGES := gcc libc6-dev pkg-config libssl-dev
-TEST_PACKAGES := erofs-utils cryptsetup-bin libxml2-utils python3-jsonschema openssh-server tcpdump ovmf postgresql redis-server
+TEST_PACKAGES := erofs-utils cryptsetup-bin libxml2-utils python3-jsonschema openssh-server tcpdump wireshark-common iproute2 ovmf postgresql redis-server
 
-.PHONY: help demo build test bench fmt lint unit cli vm packages test-packages clean
+.PHONY: help demo build test bench torture fuzz fmt lint unit cli vm packages test-packages clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -74,6 +76,13 @@ vm:
 	cargo test --quiet --test images
 	cargo test --quiet --test fleet --test inside
 	cargo test --test vm -- --test-threads=1
+
+torture: test-packages
+	OVENPROOF_TORTURE=100 cargo test --test vm -- --nocapture torture::
+
+# Needs a nightly toolchain and cargo-fuzz.
+fuzz: packages
+	for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=600; done
 
 bench: packages
 	cargo bench

@@ -88,6 +88,7 @@ async fn create(name: &str, count: u8) -> Arc<dyn Fleet> {
         warm: false,
         volumes_from: None,
         keep_logs: Some(logs(name)),
+        pcap: None,
     };
     provider().create(launch).await.expect("a fleet")
 }

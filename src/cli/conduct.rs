@@ -81,12 +81,20 @@ pub(crate) fn check_pins(pins: &Pins, scenarios: &[Scenario]) -> Result<(), Fail
     })
 }
 
+/// How runs are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// Fleets are restored from snapshots where there are any, and leave some where there are none.
+    pub(crate) warm: bool,
+    /// Every frame is recorded.
+    pub(crate) pcap: bool,
+}
+
 /// Makes the runs one after another; each gets a folder with its journal and reports. After an interrupt,
-/// those that were not begun are left out. With `warm`, fleets are restored from snapshots where there are
-/// any, and leave some where there are none.
+/// those that were not begun are left out.
 pub(crate) async fn conduct(
     jobs: Vec<Job>,
-    warm: bool,
+    manner: Manner,
     provider: &dyn Provider,
     home: &Home,
     printer: &Printer,
@@ -98,7 +106,7 @@ pub(crate) async fn conduct(
         if cancel.is_cancelled() {
             break;
         }
-        let run = one(job, warm, provider, home, printer, cancel.clone()).await?;
+        let run = one(job, manner, provider, home, printer, cancel.clone()).await?;
         printer.line(terminal::summary(&run, printer.colours_results(), printer.width()));
         runs.push(run);
     }
@@ -107,7 +115,7 @@ pub(crate) async fn conduct(
 
 async fn one(
     job: Job,
-    warm: bool,
+    manner: Manner,
     provider: &dyn Provider,
     home: &Home,
     printer: &Printer,
@@ -136,7 +144,8 @@ async fn one(
         journal: journal.clone(),
         cancel,
         budget: Budget::default(),
-        warm,
+        warm: manner.warm,
+        pcap: manner.pcap,
     };
     engine::run(&job.scenario, provider, options).await;
     journal.close()?;

@@ -42,7 +42,7 @@ const TOOLS: [Tool; 8] = [
 
 /// Below this, a bake or a fleet may well fill the disk.
 const LITTLE_SPACE: u64 = 5 << 30;
-/// The first QEMU with `-netdev dgram` over Unix sockets.
+/// The first QEMU with `-netdev stream` over Unix sockets.
 const OLDEST_QEMU: (u32, u32) = (7, 2);
 
 #[derive(Debug, Serialize)]

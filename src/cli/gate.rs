@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::bake::{Lines, parse_set};
-use super::conduct::{Job, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
+use super::conduct::{Job, Manner, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
 use super::{Failure, Printer, fleets, kind};
 use crate::bake::bake;
 use crate::home::Home;
@@ -70,7 +70,8 @@ pub fn run(args: &GateArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         .collect::<Result<_, Failure>>()?;
     let wanted = jobs.len();
     let provider = fleets::open(printer)?;
-    let runs = fleets::block_on(conduct(jobs, !args.cold, &provider, &home, printer))?;
+    let manner = Manner { warm: !args.cold, pcap: false };
+    let runs = fleets::block_on(conduct(jobs, manner, &provider, &home, printer))?;
     let xml = junit_of(&runs)?;
     if let Some(path) = &args.junit {
         write(path, &xml)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::conduct::{Job, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
+use super::conduct::{Job, Manner, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
 use super::{Failure, Printer, bake::parse_set, fleets, report};
 use crate::chaos::Scenario;
 use crate::home::Home;
@@ -32,6 +32,10 @@ pub struct RunArgs {
     /// Boot every instance, even if there is a snapshot of the fleet.
     #[arg(long)]
     cold: bool,
+
+    /// Record every frame between the servers as `network.pcap` in the run's folder, for tcpdump or Wireshark.
+    #[arg(long)]
+    pcap: bool,
 
     /// Write JUnit XML over all runs to this file.
     #[arg(long, value_name = "FILE")]
@@ -68,7 +72,8 @@ pub fn run(args: &RunArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     };
     let wanted = jobs.len();
     let provider = fleets::open(printer)?;
-    let runs = fleets::block_on(conduct(jobs, !args.cold, &provider, &home, printer))?;
+    let manner = Manner { warm: !args.cold, pcap: args.pcap };
+    let runs = fleets::block_on(conduct(jobs, manner, &provider, &home, printer))?;
     if let Some(path) = &args.junit {
         write(path, &junit_of(&runs)?)?;
     }

@@ -75,6 +75,7 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
             warm: !args.cold,
             volumes_from: args.from_volume_snapshot.clone(),
             keep_logs: None,
+            pcap: None,
         };
         let fleet = provider.create(launch).await?;
         if fleet.restored() {

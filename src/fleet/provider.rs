@@ -34,6 +34,8 @@ pub struct Launch {
     pub volumes_from: Option<String>,
     /// Where console logs and the like are kept after the fleet is gone; `None`: they go with it.
     pub keep_logs: Option<PathBuf>,
+    /// Where every frame between the nodes is recorded; must outlive the fleet.
+    pub pcap: Option<PathBuf>,
 }
 
 /// A thing that a provider may or may not be able to do to an instance or its network. Faults name what

@@ -31,20 +31,17 @@ impl Capture {
         Ok(Capture { file, dirty: false })
     }
 
-    /// Appends frames that were delivered just now.
-    pub(super) fn record<T: AsRef<[u8]>>(&mut self, frames: &[T]) -> io::Result<()> {
+    /// Appends a frame that is delivered just now.
+    pub(super) fn record(&mut self, frame: &[u8]) -> io::Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // The format has 32 bits for seconds; it wraps in 2106.
         let seconds = (now.as_secs() & u64::from(u32::MAX)) as u32;
-        for frame in frames {
-            let frame = frame.as_ref();
-            let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
-            self.file.write_all(&seconds.to_le_bytes())?;
-            self.file.write_all(&now.subsec_micros().to_le_bytes())?;
-            self.file.write_all(&length.to_le_bytes())?;
-            self.file.write_all(&length.to_le_bytes())?;
-            self.file.write_all(frame)?;
-        }
+        let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
+        self.file.write_all(&seconds.to_le_bytes())?;
+        self.file.write_all(&now.subsec_micros().to_le_bytes())?;
+        self.file.write_all(&length.to_le_bytes())?;
+        self.file.write_all(&length.to_le_bytes())?;
+        self.file.write_all(frame)?;
         self.dirty = true;
         Ok(())
     }

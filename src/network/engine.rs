@@ -15,7 +15,6 @@ use rustix::process::setpriority_process;
 
 use super::capture::Capture;
 use super::fabric::{Delivery, Entry, Fabric};
-use super::mmsg::{BATCH, Inbox};
 use super::port::Port;
 use super::wake::Wake;
 
@@ -84,7 +83,9 @@ pub(super) struct Engine {
 #[derive(Default)]
 struct Ready {
     jobs: bool,
-    /// Ports whose node sent something.
+    /// Ports at whose door someone is.
+    callers: Vec<usize>,
+    /// Ports whose node sent something or is gone.
     senders: Vec<usize>,
     /// Ports whose node can take what waits for it.
     receivers: Vec<usize>,
@@ -101,9 +102,9 @@ impl Engine {
         if let Err(error) = setpriority_process(None, PRIORITY) {
             tracing::debug!(%error, "the switch runs with no more than its share of the processor");
         }
-        let mut inbox = Inbox::new();
+        let mut ready = Ready::default();
         loop {
-            let ready = self.wait(wake);
+            self.wait(wake, &mut ready);
             if ready.jobs {
                 wake.clear();
                 loop {
@@ -114,72 +115,84 @@ impl Engine {
                     }
                 }
             }
-            for port in ready.receivers {
-                self.flush(port);
+            // Nobody who was there before a frame was sent may miss it, so whoever is expected is looked for, too.
+            for port in self.ports.iter_mut().filter(|port| port.node().is_none()) {
+                port.let_in();
+            }
+            for index in ready.callers.drain(..) {
+                self.ports.get_mut(index).map(Port::let_in);
+            }
+            for index in ready.receivers.drain(..) {
+                self.ports.get_mut(index).map(Port::flush);
             }
             self.expire();
-            for port in ready.senders {
-                self.take(port, &mut inbox);
+            for port in ready.senders.drain(..) {
+                self.take(port);
             }
         }
     }
 
-    /// Delivers what the fabric gave back outside of a batch.
-    pub(super) fn deliver(&mut self, mut deliveries: Vec<Delivery<'_>>) {
+    /// Delivers what the fabric gave back; keeps it back while the switch is held.
+    pub(super) fn deliver(&mut self, deliveries: &[Delivery<'_>]) {
         if let Some(held) = &mut self.held {
-            held.extend(deliveries.into_iter().map(|delivery| (delivery.to, delivery.frame.into_owned())));
+            held.extend(deliveries.iter().map(|Delivery { to, frame }| (*to, frame.to_vec())));
             return;
         }
-        // Stable, so the frames of one port keep their order.
-        deliveries.sort_by_key(|delivery| delivery.to);
-        for run in deliveries.chunk_by(|one, other| one.to == other.to) {
-            let Some(port) = run.first().and_then(|first| self.ports.get_mut(first.to)) else { continue };
-            let delivered = port.deliver(run);
-            record(&mut self.capture, run.get(..delivered).unwrap_or_default());
+        for Delivery { to, frame } in deliveries {
+            let given = self.ports.get_mut(*to).is_some_and(|port| port.give(frame));
+            if given && let Some(Err(error)) = self.capture.as_mut().map(|capture| capture.record(frame)) {
+                self.end_capture(&error);
+            }
+        }
+        // Once for all of a port's frames.
+        if !deliveries.is_empty() {
+            self.ports.iter_mut().filter(|port| port.is_behind()).for_each(Port::flush);
         }
     }
 
-    fn wait(&mut self, wake: &Wake) -> Ready {
+    fn wait(&mut self, wake: &Wake, ready: &mut Ready) {
         let timeout = self.fabric.next_due().map(|due| due.saturating_duration_since(Instant::now()));
         if timeout.is_none_or(|timeout| !timeout.is_zero()) {
-            flush_capture(&mut self.capture);
+            self.flush_capture();
         }
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut polled = Vec::with_capacity(2 * self.ports.len() + 1);
         polled.push(PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN));
-        polled.extend(self.ports.iter().map(|port| PollFd::from_borrowed_fd(port.inward(), PollFlags::IN)));
-        let mut backlogs = Vec::new();
-        for (index, port) in self.ports.iter().enumerate() {
-            if let Some(outward) = port.backlog() {
-                backlogs.push(index);
-                polled.push(PollFd::from_borrowed_fd(outward, PollFlags::OUT));
-            }
+        for port in &self.ports {
+            let wanted = if port.is_behind() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            polled.extend(port.door().map(|door| PollFd::from_borrowed_fd(door, PollFlags::IN)));
+            polled.extend(port.node().map(|node| PollFd::from_borrowed_fd(node, wanted)));
         }
+        ready.jobs = false;
         // An interrupted wait is a wait that saw nothing; the next one sees it.
         if poll(&mut polled, timeout.as_ref()).is_err() {
-            return Ready::default();
+            return;
         }
-        let mut seen = polled.iter().map(|polled| !polled.revents().is_empty());
-        Ready {
-            jobs: seen.next().unwrap_or(false),
-            senders: seen
-                .by_ref()
-                .take(self.ports.len())
-                .enumerate()
-                .filter_map(|(index, seen)| seen.then_some(index))
-                .collect(),
-            receivers: seen.zip(backlogs).filter_map(|(seen, index)| seen.then_some(index)).collect(),
+        let mut seen = polled.iter().map(PollFd::revents);
+        ready.jobs = seen.next().is_some_and(|seen| !seen.is_empty());
+        for (index, port) in self.ports.iter().enumerate() {
+            if port.door().is_some() && seen.next().is_some_and(|seen| !seen.is_empty()) {
+                ready.callers.push(index);
+            }
+            let Some(seen) = port.node().and_then(|_| seen.next()) else { continue };
+            if seen.contains(PollFlags::OUT) {
+                ready.receivers.push(index);
+            }
+            if !(seen - PollFlags::OUT).is_empty() {
+                ready.senders.push(index);
+            }
         }
     }
 
     /// Takes one batch from a port: each port gets its turn, however much one of them sends. Says how many
     /// frames that were.
-    pub(super) fn take(&mut self, from: usize, inbox: &mut Inbox) -> usize {
+    pub(super) fn take(&mut self, from: usize) -> usize {
         let Some(port) = self.ports.get_mut(from) else { return 0 };
-        let Ok(count) = inbox.receive(port.inward()) else { return 0 };
+        let before = port.stats.sent;
+        let mut reader = port.hear();
         let now = Instant::now();
-        let mut out = Vec::with_capacity(BATCH);
-        for frame in inbox.frames() {
+        let mut out = Vec::with_capacity(64);
+        for frame in reader.take() {
             port.stats.sent += 1;
             match frame.map_or(Entry::Malformed, |frame| self.fabric.enter(now, from, frame, &mut out)) {
                 Entry::Taken => {}
@@ -187,40 +200,33 @@ impl Engine {
                 Entry::Unknown => port.stats.unknown += 1,
             }
         }
-        self.deliver(out);
-        count
+        self.deliver(&out);
+        drop(out);
+        let Some(port) = self.ports.get_mut(from) else { return 0 };
+        port.listen_again(reader);
+        usize::try_from(port.stats.sent - before).unwrap_or(usize::MAX)
     }
 
     fn expire(&mut self) {
         let mut out = Vec::new();
         self.fabric.expire(Instant::now(), &mut out);
-        self.deliver(out);
+        self.deliver(&out);
     }
 
-    fn flush(&mut self, port: usize) {
-        let capture = &mut self.capture;
-        if let Some(port) = self.ports.get_mut(port) {
-            port.flush(|delivered| record(capture, delivered));
+    fn flush_capture(&mut self) {
+        if let Some(Err(error)) = self.capture.as_mut().map(Capture::flush) {
+            self.end_capture(&error);
         }
+    }
+
+    fn end_capture(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "the capture ends here");
+        self.capture = None;
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        flush_capture(&mut self.capture);
-    }
-}
-
-fn record<T: AsRef<[u8]>>(capture: &mut Option<Capture>, frames: &[T]) {
-    if let Some(Err(error)) = capture.as_mut().map(|capture| capture.record(frames)) {
-        tracing::warn!(%error, "the capture ends here");
-        *capture = None;
-    }
-}
-
-fn flush_capture(capture: &mut Option<Capture>) {
-    if let Some(Err(error)) = capture.as_mut().map(Capture::flush) {
-        tracing::warn!(%error, "the capture ends here");
-        *capture = None;
+        self.flush_capture();
     }
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::time::Instant;
 
 use super::rule::{LinkRule, RuleCounters, RuleSet};
@@ -18,12 +18,6 @@ use crate::seed::Seed;
 pub(super) struct Delivery<'f> {
     pub(super) to: usize,
     pub(super) frame: Cow<'f, [u8]>,
-}
-
-impl AsRef<[u8]> for Delivery<'_> {
-    fn as_ref(&self) -> &[u8] {
-        &self.frame
-    }
 }
 
 /// What became of a frame at the door.
@@ -59,7 +53,10 @@ struct InstalledSet {
 
 pub(super) struct Fabric {
     names: Vec<String>,
-    owners: HashMap<[u8; 6], usize>,
+    /// By port.
+    macs: Vec<[u8; 6]>,
+    /// By sending port: to whom its last frame went, who will mostly get the next as well.
+    last: Vec<usize>,
     /// By `from * ports + to`.
     links: Vec<Link>,
     sets: Vec<InstalledSet>,
@@ -73,8 +70,8 @@ impl Fabric {
     pub(super) fn new(ports: impl IntoIterator<Item = (String, [u8; 6])>) -> Self {
         let (names, macs): (Vec<String>, Vec<[u8; 6]>) = ports.into_iter().unzip();
         let links = (0..names.len() * names.len()).map(|_| Link::default()).collect();
-        let owners = macs.into_iter().enumerate().map(|(index, mac)| (mac, index)).collect();
-        Fabric { names, owners, links, sets: Vec::new(), held: BinaryHeap::new(), numbers: 0 }
+        let last = vec![0; names.len()];
+        Fabric { names, macs, last, links, sets: Vec::new(), held: BinaryHeap::new(), numbers: 0 }
     }
 
     /// Takes a frame that port `from` sent. What is to be delivered now is appended to `out`.
@@ -94,13 +91,22 @@ impl Fabric {
             }
             return Entry::Taken;
         }
-        match self.owners.get(destination) {
-            Some(&to) if to != from => {
+        match self.owner(from, destination) {
+            Some(to) if to != from => {
                 self.pass(now, self.link(from, to), 0, Cow::Borrowed(frame), out);
                 Entry::Taken
             }
             _ => Entry::Unknown,
         }
+    }
+
+    /// The port that has this hardware address. Few ports: looking through them costs less than a hash.
+    fn owner(&mut self, from: usize, mac: &[u8; 6]) -> Option<usize> {
+        let last = self.last.get_mut(from)?;
+        if self.macs.get(*last) != Some(mac) {
+            *last = self.macs.iter().position(|known| known == mac)?;
+        }
+        Some(*last)
     }
 
     /// Moves on every held frame whose time has come.

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::CLIENT;
 use super::engine::Engine;
 use super::fabric::Delivery;
-use super::mmsg::Inbox;
 
 /// Batches taken from one node before a hold ends; one that stands still has sent far less.
 const BATCHES: usize = 64;
@@ -30,10 +29,9 @@ impl Engine {
     /// Ends the hold: delivers what was held, and gives back what of it was for nodes. The connections of
     /// `client` end with this life.
     pub(super) fn release(&mut self) -> Vec<HeldFrame> {
-        let mut inbox = Inbox::new();
         for port in 0..self.ports.len() {
             for _ in 0..BATCHES {
-                if self.take(port, &mut inbox) == 0 {
+                if self.take(port) == 0 {
                     break;
                 }
             }
@@ -44,7 +42,8 @@ impl Engine {
             Some(HeldFrame { to: to.to_owned(), frame: frame.clone() })
         });
         let copies = copies.collect();
-        self.deliver(held.into_iter().map(|(to, frame)| Delivery { to, frame: Cow::Owned(frame) }).collect());
+        let deliveries = held.into_iter().map(|(to, frame)| Delivery { to, frame: Cow::Owned(frame) });
+        self.deliver(&deliveries.collect::<Vec<_>>());
         copies
     }
 
@@ -53,7 +52,6 @@ impl Engine {
         let deliveries = frames.into_iter().filter_map(|HeldFrame { to, frame }| {
             Some(Delivery { to: self.fabric.index(&to)?, frame: Cow::Owned(frame) })
         });
-        let deliveries = deliveries.collect();
-        self.deliver(deliveries);
+        self.deliver(&deliveries.collect::<Vec<_>>());
     }
 }

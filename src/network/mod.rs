@@ -10,7 +10,7 @@
 //! | `fabric` | forwarding and rules as a pure state machine over frames and instants |
 //! | `stage` | one rule on one link: its random stream, its clock, its counters |
 //! | `packet` | what rules read in a frame, and the packets that they make |
-//! | `port`, `mmsg` | Unix datagram sockets, and what waits for a slow receiver |
+//! | `port`, `wire` | Unix sockets with frames on them, and what waits for a slow receiver |
 //! | `engine` | the thread that moves the frames |
 //! | `capture` | the pcap file |
 //! | `client`, [`dns`] | the node from which this process dials, and the names it answers |
@@ -23,8 +23,9 @@ mod client;
 pub mod dns;
 mod engine;
 mod fabric;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hold;
-mod mmsg;
 mod packet;
 mod port;
 pub mod rule;
@@ -33,6 +34,7 @@ pub mod switch;
 #[cfg(test)]
 mod tests;
 mod wake;
+mod wire;
 
 pub use hold::HeldFrame;
 pub use port::PortStats;

@@ -1,21 +1,20 @@
-//! One port's sockets, and the frames that wait for a slow receiver.
+//! One port: the way to its node, and the frames that wait for a slow receiver.
 //!
-//! A port never waits: what its receiver cannot take now is queued up to a limit and then dropped and counted,
-//! and a receiver that is not there yet, or not any more, costs the frame and nothing else. It knows no rules.
+//! A port never waits: what its node cannot take now is queued up to a limit and then dropped and counted, and
+//! a node that is not there yet, or not any more, costs the frame and nothing else. It knows no rules.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use super::mmsg;
+use super::wire::{Reader, Writer};
 
-/// Frames that wait for one receiver. The kernel itself takes only ten datagrams a Unix socket, fewer than one
-/// TCP window, so this is the buffer of the port.
-const QUEUE_LIMIT: usize = 512;
+/// Bytes that wait for one node, at most: some five hundred full frames.
+const QUEUE_LIMIT: usize = 768 << 10;
 
 /// What one port saw so far. `sent` and `received` are from the side of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,153 +33,125 @@ pub struct PortStats {
     pub unknown: u64,
 }
 
-/// How frames reach the node.
-enum Wire {
-    /// A path on each side. The sending socket is not the bound one: a bound socket that is connected to a
-    /// node would refuse the frames of the node's next incarnation.
-    Paths { inward: UnixDatagram, outward: UnixDatagram, local: PathBuf, remote: PathBuf, connected: bool },
-    /// Both ends live in this process.
-    Pair { ours: UnixDatagram, connected: bool },
-}
-
 pub(super) struct Port {
-    wire: Wire,
-    queue: VecDeque<Vec<u8>>,
+    /// Where nodes call; none for a node of this process.
+    door: Option<Door>,
+    /// The node that called last, while it is there.
+    node: Option<UnixStream>,
+    reader: Reader,
+    writer: Writer,
     pub(super) stats: PortStats,
 }
 
 impl Port {
-    /// Binds `local`, replacing a socket that a dead process left there.
-    pub(super) fn bind(local: &Path, remote: &Path) -> io::Result<Self> {
-        if fs::symlink_metadata(local).is_ok_and(|found| found.file_type().is_socket()) {
-            fs::remove_file(local)?;
+    /// Listens at `path`, replacing a socket that a dead process left there.
+    pub(super) fn listen(path: &Path) -> io::Result<Self> {
+        Ok(Port::new(Some(Door::open(path)?), None))
+    }
+
+    /// The port of a node of this process.
+    pub(super) fn of(node: UnixStream) -> Self {
+        Port::new(None, Some(node))
+    }
+
+    fn new(door: Option<Door>, node: Option<UnixStream>) -> Self {
+        let (reader, writer) = (Reader::default(), Writer::default());
+        Port { door, node, reader, writer, stats: PortStats::default() }
+    }
+
+    /// Readable when another node calls.
+    pub(super) fn door(&self) -> Option<BorrowedFd<'_>> {
+        self.door.as_ref().map(|door| door.listener.as_fd())
+    }
+
+    /// Readable when the node has sent something or is gone.
+    pub(super) fn node(&self) -> Option<BorrowedFd<'_>> {
+        self.node.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether something waits until the node can take more.
+    pub(super) fn is_behind(&self) -> bool {
+        self.writer.waiting() > 0
+    }
+
+    /// Lets in the node that calls, if one does; the one before it is gone.
+    pub(super) fn let_in(&mut self) {
+        while let Some(Ok((node, _))) = self.door.as_ref().map(|door| door.listener.accept()) {
+            self.leave();
+            self.node = Some(node);
         }
-        let inward = UnixDatagram::bind(local)?;
-        let outward = UnixDatagram::unbound()?;
-        let (local, remote) = (local.to_owned(), remote.to_owned());
-        Ok(Port::new(Wire::Paths { inward, outward, local, remote, connected: false }))
     }
 
-    pub(super) fn pair(ours: UnixDatagram) -> Self {
-        Port::new(Wire::Pair { ours, connected: true })
-    }
-
-    fn new(wire: Wire) -> Self {
-        Port { wire, queue: VecDeque::new(), stats: PortStats::default() }
-    }
-
-    /// Readable when the node has sent something.
-    pub(super) fn inward(&self) -> BorrowedFd<'_> {
-        match &self.wire {
-            Wire::Paths { inward, .. } => inward.as_fd(),
-            Wire::Pair { ours, .. } => ours.as_fd(),
-        }
-    }
-
-    /// Writable when the node can take more; given only while something waits for that.
-    pub(super) fn backlog(&self) -> Option<BorrowedFd<'_>> {
-        (!self.queue.is_empty()).then(|| self.outward())
-    }
-
-    fn outward(&self) -> BorrowedFd<'_> {
-        match &self.wire {
-            Wire::Paths { outward, .. } => outward.as_fd(),
-            Wire::Pair { ours, .. } => ours.as_fd(),
-        }
-    }
-
-    /// Gives `frames` to the node, in order, behind what waits already. Says how many of them, counted from
-    /// the first, the node has got when this returns.
-    pub(super) fn deliver<T: AsRef<[u8]>>(&mut self, frames: &[T]) -> usize {
-        let sent = if self.queue.is_empty() { self.send(frames) } else { Sent::default() };
-        for frame in frames.iter().skip(sent.settled) {
-            if self.queue.len() < QUEUE_LIMIT {
-                self.queue.push_back(frame.as_ref().to_vec());
-            } else {
-                self.stats.overrun += 1;
-            }
-        }
-        sent.delivered
-    }
-
-    /// Gives the node what waited, as far as it takes it; `delivered` sees what it got.
-    pub(super) fn flush(&mut self, delivered: impl FnOnce(&[Vec<u8>])) {
-        let mut queue = std::mem::take(&mut self.queue);
-        let frames = queue.make_contiguous();
-        let sent = self.send(frames);
-        delivered(frames.get(..sent.delivered).unwrap_or_default());
-        queue.drain(..sent.settled);
-        self.queue = queue;
-    }
-
-    fn send<T: AsRef<[u8]>>(&mut self, frames: &[T]) -> Sent {
-        let mut sent = Sent::default();
-        let mut reconnected = false;
-        while let Some(rest) = frames.get(sent.delivered..).filter(|rest| !rest.is_empty()) {
-            if !self.wire.connected() {
-                // Once a call: a peer that goes away between connecting and sending must not hold us here.
-                if reconnected || !self.wire.connect() {
-                    self.stats.absent += rest.len() as u64;
-                    sent.settled = frames.len();
-                    return sent;
+    /// Reads what the node has sent. The reader is lent out, so that frames can be given to other ports where they
+    /// lie; [`Port::listen_again`] takes it back.
+    pub(super) fn hear(&mut self) -> Reader {
+        let mut reader = mem::take(&mut self.reader);
+        if let Some(node) = &self.node {
+            match reader.fill(node.as_fd()) {
+                Ok(true) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Ok(false) | Err(_) => {
+                    self.leave();
+                    return Reader::default();
                 }
-                reconnected = true;
-            }
-            match mmsg::send(self.outward(), rest) {
-                Ok(count) => {
-                    sent.delivered += count;
-                    sent.settled = sent.delivered;
-                    self.stats.received += count as u64;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return sent,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.wire.disconnected(),
             }
         }
-        sent
+        reader
+    }
+
+    pub(super) fn listen_again(&mut self, reader: Reader) {
+        self.reader = reader;
+    }
+
+    /// Puts a frame behind what waits for the node already; false if it is lost. [`Port::flush`] sends it.
+    pub(super) fn give(&mut self, frame: &[u8]) -> bool {
+        if self.node.is_none() {
+            self.stats.absent += 1;
+            return false;
+        }
+        if self.writer.waiting() + frame.len() > QUEUE_LIMIT {
+            self.stats.overrun += 1;
+            return false;
+        }
+        self.writer.push(frame);
+        self.stats.received += 1;
+        true
+    }
+
+    /// Sends the node what it takes now.
+    pub(super) fn flush(&mut self) {
+        if let Some(node) = &self.node
+            && self.writer.flush(node.as_fd()).is_err()
+        {
+            self.leave();
+        }
+    }
+
+    fn leave(&mut self) {
+        (self.node, self.reader, self.writer) = (None, Reader::default(), Writer::default());
     }
 }
 
-/// What became of the first frames of a slice.
-#[derive(Default)]
-struct Sent {
-    /// The node has got so many.
-    delivered: usize,
-    /// So many need no further care: delivered, or dropped because nobody is there.
-    settled: usize,
+/// A listening socket with a path, which goes with it.
+struct Door {
+    listener: UnixListener,
+    path: PathBuf,
 }
 
-impl Wire {
-    fn connected(&self) -> bool {
-        match self {
-            Wire::Paths { connected, .. } => *connected,
-            Wire::Pair { connected, .. } => *connected,
+impl Door {
+    fn open(path: &Path) -> io::Result<Self> {
+        if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            fs::remove_file(path)?;
         }
-    }
-
-    /// Whether there is somebody at the other end now.
-    fn connect(&mut self) -> bool {
-        match self {
-            Wire::Paths { outward, remote, connected, .. } => {
-                *connected = outward.connect(remote).is_ok();
-                *connected
-            }
-            Wire::Pair { .. } => false,
-        }
-    }
-
-    fn disconnected(&mut self) {
-        match self {
-            Wire::Paths { connected, .. } | Wire::Pair { connected, .. } => *connected = false,
-        }
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Door { listener, path: path.to_owned() })
     }
 }
 
-impl Drop for Wire {
+impl Drop for Door {
     fn drop(&mut self) {
-        if let Wire::Paths { local, .. } = self {
-            // Nothing to be done about a failure: the next start replaces what is left.
-            let _ = fs::remove_file(local);
-        }
+        // Nothing to be done about a failure: the next start replaces what is left.
+        let _ = fs::remove_file(&self.path);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,10 +32,9 @@ pub struct PortSpec {
     pub mac: [u8; 6],
     /// The node's address, in the /24 of `client`.
     pub address: Ipv4Addr,
-    /// Our end of the Unix datagram pair; bound here.
-    pub local: PathBuf,
-    /// The node's end; it may appear, vanish and reappear at any time.
-    pub remote: PathBuf,
+    /// Where the node calls, over a Unix stream socket on which each frame is preceded by its length (four bytes,
+    /// big-endian). It may come, go and come again at any time; who calls last is the node.
+    pub socket: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,9 +83,9 @@ impl Switch {
         check(&spec.ports)?;
         let mut ports = Vec::with_capacity(spec.ports.len() + 1);
         for port in &spec.ports {
-            let bound = Port::bind(&port.local, &port.remote);
+            let bound = Port::listen(&port.socket);
             ports.push(
-                bound.map_err(|source| failed(format!("cannot bind {}", port.local.display()), source))?,
+                bound.map_err(|source| failed(format!("cannot bind {}", port.socket.display()), source))?,
             );
         }
         let capture = match &spec.pcap {
@@ -98,7 +97,7 @@ impl Switch {
         };
         let thread = |source| failed("cannot start the switch's threads".to_owned(), source);
         let (ours, clients) = pair().map_err(thread)?;
-        ports.push(Port::pair(ours));
+        ports.push(Port::of(ours));
         let nodes = spec.ports.iter().map(|port| (port.name.clone(), port.mac));
         let fabric = Fabric::new(nodes.chain([(CLIENT.to_owned(), CLIENT_MAC)]));
         let neighbours = spec.ports.into_iter();
@@ -121,7 +120,7 @@ impl Switch {
         self.ask(move |engine| {
             let mut out = Vec::new();
             let counters = engine.fabric.remove(Instant::now(), &fault, &mut out);
-            engine.deliver(out);
+            engine.deliver(&out);
             counters
         })?
     }
@@ -178,8 +177,8 @@ impl Switch {
 }
 
 /// The client's place on the switch. Room for a window of every connection, as far as the host allows.
-fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
-    let (one, other) = UnixDatagram::pair()?;
+fn pair() -> io::Result<(UnixStream, UnixStream)> {
+    let (one, other) = UnixStream::pair()?;
     for end in [&one, &other] {
         set_socket_send_buffer_size(end, 4 << 20)?;
     }

@@ -55,9 +55,20 @@ pub(crate) fn machines() -> Vec<u32> {
     processes("qemu-system-x86_64 ")
 }
 
+/// The supervisors of all fleets.
+pub(crate) fn supervisors() -> Vec<u32> {
+    processes(" __supervise ")
+}
+
+/// What is being made in the store and is not finished.
+pub(crate) fn unfinished() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(home().join("store/tmp")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
 /// The supervisor of the only fleet.
 pub(crate) fn supervisor() -> u32 {
-    let found = processes(" __supervise ");
+    let found = supervisors();
     assert_eq!(found.len(), 1, "supervisors: {found:?}");
     found[0]
 }

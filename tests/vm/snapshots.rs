@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::machines::{Running, assert_nothing_runs, baked, eventually, home, run};
+use crate::machines::{Running, assert_nothing_runs, baked, eventually, home, run, unfinished};
 
 /// The folders of the snapshots whose first node is a `base-1` with so much memory: each test has its own.
 fn snapshots(megabytes: u64) -> Vec<PathBuf> {
@@ -14,11 +14,6 @@ fn snapshots(megabytes: u64) -> Vec<PathBuf> {
         fs::metadata(folder.join("base-1.ram")).is_ok_and(|ram| ram.len() == megabytes << 20)
     };
     folders.map(|entry| entry.path()).filter(fits).collect()
-}
-
-fn unfinished() -> Vec<PathBuf> {
-    let entries = fs::read_dir(home().join("store/tmp")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
 }
 
 fn now() -> f64 {

@@ -30,6 +30,9 @@ use phases::{Finding, Stage, Stop};
 /// state holds within the scenario's `recovery`.
 pub const COMES_BACK: &str = "the fleet comes back";
 
+/// The file in the run's folder that every frame between the instances is recorded in, if that is wanted.
+pub const CAPTURE: &str = "network.pcap";
+
 /// What a run needs besides scenario and provider.
 pub struct Options {
     /// The run's id; the fleet is called like it.
@@ -47,6 +50,8 @@ pub struct Options {
     pub budget: Budget,
     /// Use a snapshot of the fleet if there is one, and leave one if there is none.
     pub warm: bool,
+    /// Record every frame between the instances in the run's folder.
+    pub pcap: bool,
 }
 
 /// How a run ended; everything else is in its journal.
@@ -92,8 +97,12 @@ async fn on_a_fleet(
         warm: options.warm,
         volumes_from: None,
         keep_logs: Some(logs.clone()),
+        pcap: options.pcap.then(|| options.dir.join(CAPTURE)),
     };
     let fleet = provider.create(launch).await.map_err(|error| Stop::Broken(error.to_string()))?;
+    if options.pcap {
+        journal.record(Event::Note { text: format!("every frame is recorded in {CAPTURE}") });
+    }
     if fleet.restored() {
         journal.record(Event::Note { text: "the fleet was restored from a snapshot".to_owned() });
     }

@@ -4,7 +4,7 @@
 //! fleet.json       what the supervisor is to do        supervisor.log   what it has to say
 //! control.sock     where it listens                    key              the key that opens every node
 //! ssh_config       for the `ssh` command               known_hosts
-//! nodes/NAME/      root.0  console.log  qemu.log  host_key  credentials  switch.sock  fleet.sock
+//! nodes/NAME/      root.0  console.log  qemu.log  host_key  credentials  switch.sock
 //! ```
 //!
 //! The supervisor and the VMs run in this folder and name sockets relative to it: the path of a Unix socket
@@ -43,6 +43,7 @@ pub(crate) struct Setup {
     pub plan: FleetPlan,
     pub lifetime: Lifetime,
     pub keep_logs: Option<PathBuf>,
+    pub pcap: Option<PathBuf>,
     pub boot: BTreeMap<String, BootFiles>,
     /// What the machine ids of the nodes are derived from: unique, but for fleets from one snapshot.
     pub identity: String,
@@ -260,11 +261,6 @@ impl NodeFolder {
     /// The switch's end of the wire.
     pub(crate) fn switch_socket(&self) -> PathBuf {
         self.root.join("switch.sock")
-    }
-
-    /// The VM's end of the wire.
-    pub(crate) fn fleet_socket(&self) -> PathBuf {
-        self.root.join("fleet.sock")
     }
 }
 

@@ -122,8 +122,7 @@ impl Machine<'_> {
         option(
             "netdev",
             format!(
-                "dgram,id=fleet,local.type=unix,local.path={},remote.type=unix,remote.path={}",
-                escaped(&files.fleet_socket()),
+                "stream,id=fleet,server=off,addr.type=unix,addr.path={}",
                 escaped(&files.switch_socket())
             ),
         );
@@ -229,7 +228,7 @@ mod tests {
         -device virtio-blk-pci,drive=volume-data,serial=data,addr=0x6
         -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22
         -device virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=
-        -netdev dgram,id=fleet,local.type=unix,local.path=nodes/etcd-1/fleet.sock,remote.type=unix,remote.path=nodes/etcd-1/switch.sock
+        -netdev stream,id=fleet,server=off,addr.type=unix,addr.path=nodes/etcd-1/switch.sock
         -device virtio-net-pci,netdev=fleet,mac=52:54:0a:4d:00:0b,addr=0x3,romfile=
         -device virtio-rng-pci,addr=0x5
         -nodefaults

@@ -47,6 +47,8 @@ mod control;
 mod credentials;
 mod disks;
 pub(crate) mod folder;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gc;
 mod handle;
 mod machine;
@@ -121,11 +123,24 @@ impl Qemu {
             }
             boot.insert(node.name.clone(), files);
         }
-        let Launch { plan, lifetime, keep_logs, .. } = launch;
+        let Launch { plan, lifetime, keep_logs, pcap, .. } = launch;
         let (home, identity) = (self.home.root().to_owned(), id.clone());
         let volumes = self.volumes(&plan, lifetime);
         let (restored, frames, made) = (None, Vec::new(), Made::Some);
-        Ok(Setup { id, home, plan, lifetime, keep_logs, boot, identity, restored, frames, volumes, made })
+        Ok(Setup {
+            id,
+            home,
+            plan,
+            lifetime,
+            keep_logs,
+            pcap,
+            boot,
+            identity,
+            restored,
+            frames,
+            volumes,
+            made,
+        })
     }
 
     fn volumes(&self, plan: &FleetPlan, lifetime: Lifetime) -> Volumes {

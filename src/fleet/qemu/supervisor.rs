@@ -29,7 +29,7 @@ use crate::fleet::process::ProcessId;
 use crate::fleet::provider::{FleetError, Lifetime};
 use crate::fleet::timing::{Stage, Timing};
 use crate::home::Home;
-use crate::network::{HeldFrame, PortSpec, Switch, SwitchSpec};
+use crate::network::{PortSpec, Switch, SwitchSpec};
 
 /// The nodes' machines by name.
 pub(crate) type Vms = Arc<BTreeMap<String, Arc<Vm>>>;
@@ -71,7 +71,7 @@ async fn run(setup: &Setup) -> Result<Option<Asker>, FleetError> {
     let ends_with_lease = setup.lifetime == Lifetime::Run;
 
     let started = tokio::select! {
-        started = start(&vms, setup.restored, setup.frames.clone()) => started,
+        started = start(&vms, setup) => started,
         () = end_of(&mut lease), if ends_with_lease => Err(FleetError::Provider("the client left".to_owned())),
         _ = terminate.recv() => Err(FleetError::Provider("terminated".to_owned())),
     };
@@ -134,22 +134,18 @@ fn machines(setup: &Setup) -> Result<Vms, FleetError> {
 
 /// Starts the switch and all machines. The switch comes first: nobody's first frame is to be lost. Restored
 /// machines go on together, when the last of them is there, and nobody meets them before they are awake.
-async fn start(
-    vms: &Vms,
-    restored: Option<WakeBy>,
-    frames: Vec<HeldFrame>,
-) -> Result<(UnixListener, Switch, Vec<Timing>), FleetError> {
+async fn start(vms: &Vms, setup: &Setup) -> Result<(UnixListener, Switch, Vec<Timing>), FleetError> {
+    let restored = setup.restored;
     let ports = vms.values().map(|vm| {
         let files = NodeFolder::new(&vm.node.name);
         PortSpec {
             name: vm.node.name.clone(),
             mac: Machine::mac(&vm.node),
             address: vm.node.address,
-            local: files.switch_socket(),
-            remote: files.fleet_socket(),
+            socket: files.switch_socket(),
         }
     });
-    let switch = Switch::start(SwitchSpec { ports: ports.collect(), pcap: None })
+    let switch = Switch::start(SwitchSpec { ports: ports.collect(), pcap: setup.pcap.clone() })
         .map_err(|error| FleetError::Provider(format!("the switch: {error}")))?;
     for_each(vms, move |vm| async move {
         vm.create_disk(restored.is_some())?;
@@ -163,7 +159,7 @@ async fn start(
         timings.push(Timing::new(Stage::Restore, None, begun.elapsed()));
         let begun = Instant::now();
         for_each(vms, |vm| async move { vm.resume().await }).await?;
-        switch.inject(frames);
+        switch.inject(setup.frames.clone());
         if wake == WakeBy::Port {
             for_each(vms, |vm| async move { vm.wake(WAKE_UP).await }).await?;
         }

@@ -3,40 +3,42 @@
 //! It carries frames, a batch a system call; when the switch is behind, the stack has to wait, and no frame
 //! is lost on this stretch.
 
-use std::io::ErrorKind;
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use smoltcp::phy::{DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-use crate::network::mmsg::{self, BATCH, Inbox};
+use crate::network::wire::{Reader, Writer};
 
 /// Ethernet header and 1500 bytes.
 const MAX_FRAME: usize = 1_514;
 
+/// Bytes that wait for the switch, at most: some sixty full frames.
+const OUTBOX: usize = 96 << 10;
+
 pub(super) struct Device {
-    socket: Arc<UnixDatagram>,
-    inbox: Inbox,
-    received: usize,
-    next: usize,
+    socket: Arc<UnixStream>,
+    reader: Reader,
+    /// What was read and is still to be received.
+    inbox: VecDeque<Vec<u8>>,
     /// Whether another batch may be taken in this turn.
     may_receive: bool,
-    outbox: Vec<Vec<u8>>,
+    outbox: Writer,
     /// Frames that come from nowhere, before everything else.
     injected: Vec<Vec<u8>>,
 }
 
 impl Device {
-    pub(super) fn new(socket: Arc<UnixDatagram>) -> Self {
+    pub(super) fn new(socket: Arc<UnixStream>) -> Self {
         Device {
             socket,
-            inbox: Inbox::new(),
-            received: 0,
-            next: 0,
+            reader: Reader::default(),
+            inbox: VecDeque::new(),
             may_receive: false,
-            outbox: Vec::new(),
+            outbox: Writer::default(),
             injected: Vec::new(),
         }
     }
@@ -53,40 +55,31 @@ impl Device {
 
     /// Sends what the stack wrote; whether something is left because the switch is behind.
     pub(super) fn flush(&mut self) -> bool {
-        while !self.outbox.is_empty() {
-            match mmsg::send(self.socket.as_fd(), &self.outbox) {
-                Ok(count) => drop(self.outbox.drain(..count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The switch is gone, and with it everyone who could miss these.
-                Err(_) => self.outbox.clear(),
-            }
+        if self.outbox.flush(self.socket.as_fd()).is_err() {
+            // The switch is gone, and with it everyone who could miss these.
+            self.outbox = Writer::default();
         }
-        false
+        self.outbox.waiting() > 0
     }
 
     fn has_room(&mut self) -> bool {
-        if self.outbox.len() >= BATCH {
+        if self.outbox.waiting() >= OUTBOX {
             self.flush();
         }
-        self.outbox.len() < BATCH
+        self.outbox.waiting() < OUTBOX
     }
 
     fn next_frame(&mut self) -> Option<Vec<u8>> {
         if let Some(frame) = self.injected.pop() {
             return Some(frame);
         }
-        if self.next == self.received && std::mem::take(&mut self.may_receive) {
-            self.next = 0;
-            self.received = self.inbox.receive(self.socket.as_fd()).unwrap_or(0);
-        }
-        while self.next < self.received {
-            self.next += 1;
-            if let Some(frame) = self.inbox.frame(self.next - 1) {
-                return Some(frame.to_vec());
+        if self.inbox.is_empty() && std::mem::take(&mut self.may_receive) {
+            // With a switch that is gone there is nothing to receive.
+            if self.reader.fill(self.socket.as_fd()).unwrap_or(false) {
+                self.inbox.extend(self.reader.take().flatten().map(<[u8]>::to_vec));
             }
         }
-        None
+        self.inbox.pop_front()
     }
 }
 
@@ -122,13 +115,13 @@ impl RxToken for Received {
     }
 }
 
-pub(super) struct Outgoing<'a>(&'a mut Vec<Vec<u8>>);
+pub(super) struct Outgoing<'a>(&'a mut Writer);
 
 impl TxToken for Outgoing<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
         let mut frame = vec![0; length];
         let result = write(&mut frame);
-        self.0.push(frame);
+        self.0.push(&frame);
         result
     }
 }

@@ -8,10 +8,30 @@ mod connection;
 mod device;
 mod stack;
 
+#[cfg(fuzzing)]
+pub(super) mod fuzzing {
+    //! The stack alone, to be driven by hand.
+
+    use super::*;
+
+    pub(in crate::network) struct Client(Stack);
+
+    impl Client {
+        pub(in crate::network) fn new(socket: Arc<UnixStream>, mac: [u8; 6]) -> Self {
+            let address = Ipv4Addr::new(10, 77, 0, 11);
+            Client(Stack::new(socket, vec![Neighbour { name: "guest".to_owned(), address, mac }]))
+        }
+
+        pub(in crate::network) fn turn(&mut self) {
+            self.0.turn();
+        }
+    }
+}
+
 use std::future::poll_fn;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
@@ -55,7 +75,7 @@ impl Drop for Ending {
 
 impl Client {
     /// `socket` is the client's end of a pair whose other end is a port of the switch.
-    pub(super) fn start(socket: UnixDatagram, nodes: Vec<Neighbour>) -> io::Result<Self> {
+    pub(super) fn start(socket: UnixStream, nodes: Vec<Neighbour>) -> io::Result<Self> {
         let socket = Arc::new(socket);
         let stack = Mutex::new(Stack::new(Arc::clone(&socket), nodes));
         let shared = Arc::new(Shared { stack, wake: Wake::new()? });
@@ -129,7 +149,7 @@ fn stopped() -> DialError {
     DialError::Fleet("the switch has stopped".to_owned())
 }
 
-fn run(shared: &Shared, socket: &UnixDatagram) {
+fn run(shared: &Shared, socket: &UnixStream) {
     loop {
         // Cleared before the turn: who wakes us after this has written after it, too, or is seen by it.
         shared.wake.clear();

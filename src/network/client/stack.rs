@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    pub(super) fn new(socket: Arc<UnixDatagram>, neighbours: Vec<Neighbour>) -> Self {
+    pub(super) fn new(socket: Arc<UnixStream>, neighbours: Vec<Neighbour>) -> Self {
         let mut device = Device::new(socket);
         let started = Instant::now();
         let mut config = Config::new(EthernetAddress(CLIENT_MAC).into());

@@ -176,5 +176,5 @@ async fn connections_end_with_the_switch() {
     drop(switch);
     let error = reading.await.expect("a reader").expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    assert!(!site.port(1).local.exists(), "the switch takes its sockets with it");
+    assert!(!site.port(1).socket.exists(), "the switch takes its sockets with it");
 }

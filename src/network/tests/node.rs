@@ -1,11 +1,13 @@
 //! Fake nodes: the far end of a port, as a hypervisor would hold it.
 
-use std::io::ErrorKind;
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tempfile::TempDir;
 
 use crate::network::{Impairment, LinkRule, PortSpec, RuleSet, Switch, SwitchSpec};
@@ -34,8 +36,7 @@ impl Site {
             name: format!("n{index}"),
             mac: mac(index),
             address: address(index),
-            local: folder.path().join(format!("{index}.switch")),
-            remote: folder.path().join(format!("{index}.node")),
+            socket: folder.path().join(format!("{index}.sock")),
         });
         let spec = SwitchSpec { ports: ports.collect(), pcap: None };
         Site { folder, spec }
@@ -53,25 +54,23 @@ impl Site {
         &self.spec.ports[usize::from(index) - 1]
     }
 
+    /// Joins a switch that runs.
     pub(super) fn node(&self, index: u8) -> Node {
-        let port = self.port(index);
-        Node::at(&port.remote, &port.local, mac(index))
+        Node::at(&self.port(index).socket, mac(index))
     }
 }
 
 /// One node that speaks raw frames.
 pub(super) struct Node {
-    socket: UnixDatagram,
-    switch: PathBuf,
+    stream: UnixStream,
     mac: [u8; 6],
 }
 
 impl Node {
-    fn at(own: &Path, switch: &Path, mac: [u8; 6]) -> Self {
-        let _ = std::fs::remove_file(own);
-        let socket = UnixDatagram::bind(own).expect("the node's socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
-        Node { socket, switch: switch.to_owned(), mac }
+    fn at(switch: &Path, mac: [u8; 6]) -> Self {
+        let stream = UnixStream::connect(switch).expect("a running switch");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        Node { stream, mac }
     }
 
     /// Sends a frame with this payload; `to` is a hardware address.
@@ -80,22 +79,28 @@ impl Node {
     }
 
     pub(super) fn send_raw(&self, frame: &[u8]) {
-        self.socket.send_to(frame, &self.switch).expect("a running switch");
+        let length = (frame.len() as u32).to_be_bytes();
+        (&self.stream).write_all(&[&length, frame].concat()).expect("a running switch");
+    }
+
+    /// Sends bytes that are no frames.
+    pub(super) fn send_bytes(&self, bytes: &[u8]) {
+        (&self.stream).write_all(bytes).expect("a running switch");
     }
 
     /// Waits for the next frame and returns its payload.
     pub(super) fn receive(&self) -> Vec<u8> {
-        let mut buffer = [0; 10_000];
-        let length = self.socket.recv(&mut buffer).expect("a frame");
-        buffer[14..length].to_vec()
+        let mut length = [0; 4];
+        (&self.stream).read_exact(&mut length).expect("a frame");
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        (&self.stream).read_exact(&mut frame).expect("a frame");
+        frame.split_off(14)
     }
 
     /// Whether nothing waits to be received.
     pub(super) fn is_idle(&self) -> bool {
-        self.socket.set_nonblocking(true).expect("a socket");
-        let nothing = self.socket.recv(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-        self.socket.set_nonblocking(false).expect("a socket");
-        nothing
+        let found = recv(&self.stream, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK);
+        found.is_err_and(|error| error == Errno::AGAIN)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
 use crate::network::PortSpec;
-use crate::network::mmsg::Inbox;
-use crate::network::port::Port;
+use crate::network::wire::{Reader, Writer};
 
 /// Sends back what it gets; closes when the client has.
 pub(super) const ECHO: u16 = 7;
@@ -42,9 +42,9 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn start(at: &PortSpec) -> Self {
         let (stopped, stop) = pipe().expect("a pipe");
-        let port = Port::bind(&at.remote, &at.local).expect("the node's socket");
+        let stream = UnixStream::connect(&at.socket).expect("a running switch");
         let (mac, address) = (at.mac, at.address);
-        let thread = std::thread::spawn(move || serve(port, mac, address, &stopped));
+        let thread = std::thread::spawn(move || serve(stream, mac, address, &stopped));
         Server { stop: Some(stop), thread: Some(thread) }
     }
 }
@@ -56,9 +56,9 @@ impl Drop for Server {
     }
 }
 
-fn serve(port: Port, mac: [u8; 6], address: Ipv4Addr, stopped: &OwnedFd) {
+fn serve(stream: UnixStream, mac: [u8; 6], address: Ipv4Addr, stopped: &OwnedFd) {
     let started = Instant::now();
-    let mut wire = Wire { port, inbox: Inbox::new(), waiting: Vec::new() };
+    let mut wire = Wire { stream, reader: Reader::default(), writer: Writer::default(), waiting: Vec::new() };
     let mut interface =
         Interface::new(Config::new(EthernetAddress(mac).into()), &mut wire, smoltcp::time::Instant::ZERO);
     interface.update_ip_addrs(|addresses| {
@@ -84,14 +84,17 @@ fn serve(port: Port, mac: [u8; 6], address: Ipv4Addr, stopped: &OwnedFd) {
         if interface.poll(now, &mut wire, &mut sockets) == PollResult::SocketStateChanged {
             continue;
         }
-        wire.port.flush(|_| {});
+        if wire.writer.flush(wire.stream.as_fd()).is_err() {
+            return;
+        }
         let wait = interface.poll_delay(now, &sockets).map_or(Duration::from_secs(1), Duration::from)
             / CLOCK_RATE as u32;
-        let mut polled = vec![
+        let behind = wire.writer.waiting() > 0;
+        let interest = if behind { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let mut polled = [
             PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(wire.port.inward(), PollFlags::IN),
+            PollFd::from_borrowed_fd(wire.stream.as_fd(), interest),
         ];
-        polled.extend(wire.port.backlog().map(|outward| PollFd::from_borrowed_fd(outward, PollFlags::OUT)));
         let _ = poll(&mut polled, Timespec::try_from(wait).ok().as_ref());
         if !polled[0].revents().is_empty() {
             return;
@@ -128,8 +131,9 @@ fn step(service: u16, socket: &mut Socket<'_>) {
 }
 
 struct Wire {
-    port: Port,
-    inbox: Inbox,
+    stream: UnixStream,
+    reader: Reader,
+    writer: Writer,
     waiting: Vec<Vec<u8>>,
 }
 
@@ -139,16 +143,16 @@ impl Device for Wire {
 
     fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Received, Sender<'_>)> {
         if self.waiting.is_empty() {
-            self.inbox.receive(self.port.inward()).ok()?;
-            self.waiting = self.inbox.frames().flatten().map(<[u8]>::to_vec).collect();
+            self.reader.fill(self.stream.as_fd()).ok()?;
+            self.waiting = self.reader.take().flatten().map(<[u8]>::to_vec).collect();
             self.waiting.reverse();
         }
         let frame = self.waiting.pop()?;
-        Some((Received(frame), Sender(&mut self.port)))
+        Some((Received(frame), Sender(&mut self.writer)))
     }
 
     fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Sender<'_>> {
-        Some(Sender(&mut self.port))
+        Some(Sender(&mut self.writer))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -167,13 +171,13 @@ impl RxToken for Received {
     }
 }
 
-struct Sender<'a>(&'a mut Port);
+struct Sender<'a>(&'a mut Writer);
 
 impl TxToken for Sender<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
         let mut frame = vec![0; length];
         let result = write(&mut frame);
-        self.0.deliver(&[frame]);
+        self.0.push(&frame);
         result
     }
 }

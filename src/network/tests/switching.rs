@@ -1,6 +1,8 @@
 //! Frames through real sockets and the switch's own thread.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use smoltcp::phy::ChecksumCapabilities;
@@ -16,8 +18,8 @@ fn cut() -> Impairment {
 #[test]
 fn unicast_reaches_its_port_alone_and_broadcast_all_others() {
     let site = Site::new(3);
-    let (one, two, three) = (site.node(1), site.node(2), site.node(3));
     let _switch = site.start();
+    let (one, two, three) = (site.node(1), site.node(2), site.node(3));
     one.send(mac(2), b"for two");
     one.send([0xff; 6], b"for all");
     assert_eq!(two.receive(), b"for two");
@@ -29,8 +31,8 @@ fn unicast_reaches_its_port_alone_and_broadcast_all_others() {
 #[test]
 fn a_cut_is_one_way_counted_and_healed() {
     let site = Site::new(3);
-    let (one, two, three) = (site.node(1), site.node(2), site.node(3));
     let switch = site.start();
+    let (one, two, three) = (site.node(1), site.node(2), site.node(3));
     switch.install(rules("cut", &[("n1", "n2")], &cut())).expect("rules");
     assert_eq!(switch.faults(), ["cut"]);
 
@@ -74,8 +76,8 @@ fn a_held_switch_keeps_frames_for_this_life_and_another() {
 #[test]
 fn delayed_frames_are_late_in_order_and_delivered_by_removal() {
     let site = Site::new(2);
-    let (one, two) = (site.node(1), site.node(2));
     let switch = site.start();
+    let (one, two) = (site.node(1), site.node(2));
     let asked = Duration::from_millis(30);
     switch
         .install(rules("slow", &[("n1", "n2")], &Impairment { delay: asked, ..Impairment::default() }))
@@ -104,8 +106,8 @@ fn delayed_frames_are_late_in_order_and_delivered_by_removal() {
 #[test]
 fn a_set_takes_effect_on_all_links_between_two_frames() {
     let site = Site::new(3);
-    let (one, two, three) = (site.node(1), site.node(2), site.node(3));
     let switch = site.start();
+    let (one, two, three) = (site.node(1), site.node(2), site.node(3));
     let all = rules("part", &[("n1", "n2"), ("n1", "n3")], &cut());
     for round in 0..200_u32 {
         // Each broadcast must reach both or none, whenever the set comes and goes.
@@ -128,8 +130,8 @@ fn a_set_takes_effect_on_all_links_between_two_frames() {
 #[test]
 fn a_node_that_never_reads_stops_nobody() {
     let site = Site::new(3);
-    let (one, two, _deaf) = (site.node(1), site.node(2), site.node(3));
     let switch = site.start();
+    let (one, two, _deaf) = (site.node(1), site.node(2), site.node(3));
     for index in 0..2_000_u32 {
         one.send(mac(3), &[0; 1_400]);
         one.send(mac(2), &index.to_be_bytes());
@@ -141,10 +143,66 @@ fn a_node_that_never_reads_stops_nobody() {
 }
 
 #[test]
-fn a_burst_is_not_lost_though_the_kernel_holds_but_ten() {
-    let site = Site::new(2);
-    let (one, two) = (site.node(1), site.node(2));
+fn a_flood_and_garbage_cost_the_others_nothing() {
+    let site = Site::new(5);
     let switch = site.start();
+    let (one, two, _deaf) = (site.node(1), site.node(2), site.node(3));
+    let (flooder, babbler) = (site.node(4), site.node(5));
+    let done = Arc::new(AtomicBool::new(false));
+    let spam = |send: Box<dyn Fn() + Send>| {
+        let done = Arc::clone(&done);
+        std::thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                send();
+            }
+        })
+    };
+    let flooding = spam(Box::new(move || flooder.send(mac(3), &[0; 1_400])));
+    // Lengths that are none, frames for nobody, frames that are too short and too long.
+    let noise: Vec<u8> = (0..=u8::MAX).cycle().take(4_000).map(|byte| byte.wrapping_mul(31)).collect();
+    let babbling = spam(Box::new(move || {
+        babbler.send_raw(&[0xff; 3]);
+        babbler.send([0x02, 9, 9, 9, 9, 9], &noise);
+        babbler.send_raw(&[&mac(2)[..], &noise, &noise, &noise].concat());
+    }));
+    let mut rounds = 0_u32;
+    // Both are taken from in turn: what the others say to each other arrives, whole and in order, meanwhile.
+    while rounds < 2_000 || ["n4", "n5"].iter().any(|name| switch.stats(name).expect("stats").sent < 2_000) {
+        one.send(mac(2), &rounds.to_be_bytes());
+        assert_eq!(two.receive(), rounds.to_be_bytes());
+        two.send(mac(1), &rounds.to_be_bytes());
+        assert_eq!(one.receive(), rounds.to_be_bytes());
+        rounds += 1;
+    }
+    done.store(true, Ordering::Relaxed);
+    flooding.join().expect("the flooder");
+    babbling.join().expect("the babbler");
+    let (one, five) = (switch.stats("n1").expect("stats"), switch.stats("n5").expect("stats"));
+    assert_eq!((one.received, one.overrun, one.absent), (u64::from(rounds), 0, 0));
+    assert!(five.malformed > 0 && five.unknown > 0, "{five:?}");
+    assert!(switch.stats("n3").expect("stats").overrun > 0);
+}
+
+#[test]
+fn a_node_whose_bytes_are_no_frames_is_survived() {
+    let site = Site::new(2);
+    let switch = site.start();
+    let (one, two) = (site.node(1), site.node(2));
+    one.send_bytes(&[0xff; 5_000]);
+    while switch.stats("n1").expect("stats").malformed == 0 {
+        std::thread::yield_now();
+    }
+    // Who calls last is the node.
+    let one = site.node(1);
+    one.send(mac(2), b"again");
+    assert_eq!(two.receive(), b"again");
+}
+
+#[test]
+fn a_burst_waits_for_a_slow_receiver() {
+    let site = Site::new(2);
+    let switch = site.start();
+    let (one, two) = (site.node(1), site.node(2));
     for index in 0..300_u32 {
         one.send(mac(2), &index.to_be_bytes());
     }
@@ -157,8 +215,8 @@ fn a_burst_is_not_lost_though_the_kernel_holds_but_ten() {
 #[test]
 fn a_node_may_vanish_and_come_back_at_the_same_place() {
     let site = Site::new(2);
-    let one = site.node(1);
     let switch = site.start();
+    let one = site.node(1);
     one.send(mac(2), b"nobody there");
     while switch.stats("n2").expect("stats").absent == 0 {
         std::thread::yield_now();
@@ -175,8 +233,8 @@ fn a_node_may_vanish_and_come_back_at_the_same_place() {
 #[test]
 fn garbage_is_counted_and_survived() {
     let site = Site::new(2);
-    let (one, two) = (site.node(1), site.node(2));
     let switch = site.start();
+    let (one, two) = (site.node(1), site.node(2));
     one.send_raw(b"short");
     one.send_raw(&frame(mac(2), mac(1), &[0; 9_500]));
     one.send([0x02, 9, 9, 9, 9, 9], b"for nobody");
@@ -197,8 +255,8 @@ fn garbage_is_counted_and_survived() {
 #[test]
 fn the_client_answers_to_its_address() {
     let site = Site::new(1);
-    let one = site.node(1);
     let _switch = site.start();
+    let one = site.node(1);
     let (own, target) = (address(1).octets(), CLIENT_ADDRESS.octets());
     let request = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &mac(1), &own, &[0; 6], &target].concat();
     one.send_raw(&[&[0xff; 6][..], &mac(1), &[8, 6], &request].concat());
@@ -226,8 +284,8 @@ fn packet(protocol: IpProtocol, length: usize, fill: impl FnOnce(&mut [u8])) -> 
 #[test]
 fn the_client_answers_pings_and_knows_the_names() {
     let site = Site::new(2);
-    let one = site.node(1);
     let _switch = site.start();
+    let one = site.node(1);
     let checksums = ChecksumCapabilities::default();
     // Nothing is asked for first: the client knows its neighbours.
     let ping = Icmpv4Repr::EchoRequest { ident: 1, seq_no: 2, data: b"ping" };
@@ -275,21 +333,21 @@ fn specs_that_cannot_work_are_refused() {
         "two ports have the address 10.77.0.1"
     );
     assert!(refused(&|site| site.spec.ports[0].mac[0] = 1).contains("multicast"));
-    let missing = refused(&|site| site.spec.ports[0].local = site.path("no/such/folder"));
+    let missing = refused(&|site| site.spec.ports[0].socket = site.path("no/such/folder"));
     assert!(missing.starts_with("cannot bind"), "{missing}");
 }
 
 #[test]
 fn a_switch_takes_over_the_sockets_of_a_dead_one_and_removes_its_own() {
     let site = Site::new(2);
-    let (one, two) = (site.node(1), site.node(2));
-    drop(std::os::unix::net::UnixDatagram::bind(&site.port(1).local).expect("a socket"));
+    drop(std::os::unix::net::UnixListener::bind(&site.port(1).socket).expect("a socket"));
     let switch = site.start();
+    let (one, two) = (site.node(1), site.node(2));
     one.send(mac(2), b"x");
     assert_eq!(two.receive(), b"x");
     drop(switch);
-    assert!(!site.port(1).local.exists() && !site.port(2).local.exists());
-    std::fs::write(&site.port(1).local, "not a socket").expect("a file");
+    assert!(!site.port(1).socket.exists() && !site.port(2).socket.exists());
+    std::fs::write(&site.port(1).socket, "not a socket").expect("a file");
     assert!(matches!(Switch::start(site.spec.clone()), Err(NetworkError::Io { .. })));
 }
 
@@ -297,8 +355,8 @@ fn a_switch_takes_over_the_sockets_of_a_dead_one_and_removes_its_own() {
 fn the_capture_holds_what_was_delivered() {
     let mut site = Site::new(2);
     site.spec.pcap = Some(site.path("fleet.pcap"));
-    let (one, two) = (site.node(1), site.node(2));
     let switch = site.start();
+    let (one, two) = (site.node(1), site.node(2));
     switch.install(rules("cut", &[("n2", "n1")], &cut())).expect("rules");
     two.send(mac(1), b"never delivered");
     for _ in 0..3 {

@@ -121,6 +121,7 @@ async fn run_text(flaw: Flaw, text: String, cancel_when: impl Fn(&Event) -> bool
         cancel,
         budget: Budget::default(),
         warm: true,
+        pcap: false,
     };
     let result = run(&scenario, &provider, options).await;
     let entries = journal.entries();
