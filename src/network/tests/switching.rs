@@ -55,8 +55,8 @@ fn a_cut_is_one_way_counted_and_healed() {
 #[test]
 fn a_held_switch_keeps_frames_for_this_life_and_another() {
     let site = Site::new(2);
-    let (one, two) = (site.node(1), site.node(2));
     let switch = site.start();
+    let (one, two) = (site.node(1), site.node(2));
     one.send(mac(2), b"before");
     assert_eq!(two.receive(), b"before");
     switch.hold();
@@ -68,6 +68,7 @@ fn a_held_switch_keeps_frames_for_this_life_and_another() {
     drop(switch);
 
     let restored = site.start();
+    let two = site.node(2);
     restored.inject(held);
     assert_eq!((two.receive(), two.receive()), (b"first".to_vec(), b"second".to_vec()));
     assert!(restored.release().is_empty());
