@@ -4,7 +4,7 @@
 //!
 //! | room | owns |
 //! |---|---|
-//! | [`units`], [`seed`], [`diagnostic`], [`home`] | vocabulary that every room shares |
+//! | [`units`], [`seed`], [`diagnostic`], [`home`], [`userns`] | vocabulary that every room shares |
 //! | [`guest`] | reaching into one instance: dialing a port, a shell session, one measurement |
 //! | [`recipe`] | recipe file -> rendered, validated plan |
 //! | [`store`] | layers, images, channels: what is on disk, by content |
@@ -33,4 +33,5 @@ pub mod report;
 pub mod seed;
 pub mod store;
 pub mod units;
+pub mod userns;
 pub mod verify;

@@ -51,11 +51,13 @@ pub(super) struct Names {
     pub(super) root: Uuid,
     pub(super) filesystem: Uuid,
     hash_seed: Uuid,
+    /// What the recipe adds to the kernel's command line.
+    words: Vec<String>,
 }
 
 impl Names {
     /// Derived from the id of the seal: the same content gives the same names.
-    pub(super) fn of(seal: &str) -> Self {
+    pub(super) fn of(seal: &str, words: &[String]) -> Self {
         let name = |label: &str| {
             let mut hasher = blake3::Hasher::new_derive_key("ovenproof disk names v1");
             hasher.update(seal.as_bytes()).update(label.as_bytes());
@@ -69,13 +71,16 @@ impl Names {
             root: name("root"),
             filesystem: name("filesystem"),
             hash_seed: name("hash seed"),
+            words: words.to_vec(),
         }
     }
 
-    /// What the kernel must be told. The root is found by its partition, so that it does not matter whether
-    /// the disk is NVMe, virtio or Xen.
-    fn kernel_cmdline(&self) -> String {
-        format!("root=PARTUUID={} rw", self.root)
+    /// What the kernel must be told: how the root is mounted, then what the recipe adds. The root is found by its
+    /// partition, so that it does not matter whether the disk is NVMe, virtio or Xen.
+    pub(super) fn kernel_cmdline(&self, root: &str) -> String {
+        let mut words = vec![format!("root=PARTUUID={}", self.root), root.to_owned()];
+        words.extend(self.words.iter().cloned());
+        words.join(" ")
     }
 }
 
@@ -125,7 +130,7 @@ impl Disk<'_> {
             Root::Writable => {
                 self.ext4(work, lower, log)?;
                 inodes::settle(&disk, ROOT_START, EPOCH_SECONDS).at(&disk)?;
-                self.names.kernel_cmdline()
+                self.names.kernel_cmdline("rw")
             }
             Root::Readonly => {
                 let root = verity::Root { names: self.names, recipe: self.recipe, log };
@@ -261,7 +266,7 @@ impl Disk<'_> {
     }
 
     fn execute(&self, command: &mut std::process::Command, log: &Path) -> Result<(), BakeError> {
-        execute(command, log, LIMIT, self.recipe, "disk")
+        execute(command, log, LIMIT, self.recipe, "disk", &[])
     }
 }
 
@@ -287,9 +292,9 @@ mod tests {
 
     #[test]
     fn identities_follow_the_content() {
-        let names = Names::of("aa");
-        assert_eq!(names.kernel_cmdline(), Names::of("aa").kernel_cmdline());
-        assert_ne!(names.kernel_cmdline(), Names::of("ab").kernel_cmdline());
+        let names = Names::of("aa", &[]);
+        assert_eq!(names.kernel_cmdline("rw"), Names::of("aa", &[]).kernel_cmdline("rw"));
+        assert_ne!(names.kernel_cmdline("rw"), Names::of("ab", &[]).kernel_cmdline("rw"));
         assert_ne!(names.root, names.esp);
     }
 }

@@ -4,11 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
+use crate::userns::NotAllowed;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BakeError {
-    #[error("baking needs root on this machine: layers are mounted and owned by the users of the image")]
-    NeedsRoot,
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    #[error("{} belongs to user {owner}: a store can be used by the user alone who made it", path.display())]
+    OtherOwner { path: PathBuf, owner: u32 },
     #[error("`{tool}` is not installed")]
     MissingTool {
         tool: &'static str,
@@ -26,6 +29,14 @@ pub enum BakeError {
         tail: String,
         log: PathBuf,
     },
+    #[error("the secret `{0}` is not given")]
+    NoSecret(String),
+    #[error("{stage} leaves a secret in the image{}", indented(&places.join("\n")))]
+    SecretLeft { stage: String, places: Vec<String> },
+    #[error("recipe `{recipe}` cannot be held to its lock file{}", indented(&lines.join("\n")))]
+    Drifted { recipe: String, lines: Vec<String> },
+    #[error("the lock file of recipe `{recipe}` {why}")]
+    NotLocked { recipe: String, why: &'static str },
     #[error("{} changed while it was being baked", .0.display())]
     Changed(PathBuf),
     #[error("the image cannot be sealed, because it would carry{}", indented(&.0.join("\n")))]

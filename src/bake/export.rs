@@ -86,5 +86,5 @@ fn write(image: &Image, format: DiskFormat, aside: &PathBuf, home: &Home) -> Res
     convert.arg(image.disk()).arg(aside);
     let log = super::layer::log_path(home, &image.manifest.name, "export", image.id().as_str());
     super::process::fresh_log(&log).at(&log)?;
-    execute(&mut convert, &log, Duration::from_secs(3600), &image.manifest.name, "export")
+    execute(&mut convert, &log, Duration::from_secs(3600), &image.manifest.name, "export", &[])
 }

@@ -90,6 +90,6 @@ fn digest(dir: &PathBuf, work: &Workspace, home: &Home) -> Result<String, BakeEr
     let mut command = Stack { work: work.dir(), lower: &[] }.beside();
     command.args(inventory::command_line(dir, &list).at(&list)?);
     let log = super::layer::log_path(home, "store", "fsck", "");
-    execute(&mut command, &log, super::layer::PATIENCE, "store", "fsck")?;
+    execute(&mut command, &log, super::layer::PATIENCE, "store", "fsck", &[])?;
     inventory::digest_of_layer(&list).at(&list)
 }

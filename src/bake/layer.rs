@@ -4,18 +4,21 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use super::Options;
 use super::error::{At, BakeError};
 use super::inventory;
-use super::process::{self, Ended, proxies};
-use super::sandbox::{Access, EPOCH, Stack};
+use super::process::{self, Ended};
+use super::sandbox::{Access, EPOCH, Stack, inherit};
 use super::seal::{self, Sealed};
-use crate::home::{Home, Lock, create_private_dir};
+use super::secret::{self, Secrets};
+use crate::home::{Home, create_private_dir};
 use crate::recipe::plan::Source;
-use crate::recipe::{Layer, Plan, PlannedFile, Services, Step, Work};
+use crate::recipe::{Layer, Plan, PlannedFile, Services, Step, User, Work};
 
 /// Where a layer's tree comes to be, in its workspace.
 pub(super) const TREE: &str = "layer/tree";
@@ -23,52 +26,49 @@ pub(super) const TREE: &str = "layer/tree";
 /// Nothing that a bake does by itself takes longer, on the slowest line.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Options that every Debian image is made with; they stay in force for packages added later.
-const BASE_OPTIONS: [&str; 13] = [
-    "--aptopt=APT::Install-Recommends \"false\"",
-    "--aptopt=Acquire::Languages \"none\"",
-    "--dpkgopt=path-exclude=/usr/share/man/*",
-    "--dpkgopt=path-exclude=/usr/share/info/*",
-    "--dpkgopt=path-exclude=/usr/share/groff/*",
-    "--dpkgopt=path-exclude=/usr/share/lintian/*",
-    "--dpkgopt=path-exclude=/usr/share/locale/*",
-    "--dpkgopt=path-exclude=/usr/share/doc/*",
-    // Licences stay.
-    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-    // Downloaded packages are copied from the cache, and new ones linked to it from where the layer comes to
-    // be: see the manual on both skips.
-    "--skip=download/empty,essential/unlink",
-    "--setup-hook=mkdir -p \"$1\"/var/cache/apt/archives/partial && \
-     find \"$OVENPROOF_DEBS\" -maxdepth 1 -name '*.deb' -exec cp -t \"$1\"/var/cache/apt/archives {} +",
-    "--customize-hook=find \"$OVENPROOF_TREE\"/var/cache/apt/archives -maxdepth 1 -name '*.deb' \
-     -exec cp --link --no-clobber -t \"$OVENPROOF_DEBS\" {} +",
-    // The host's name servers and name must not end up in an image.
-    "--customize-hook=ln -sf ../run/systemd/resolve/stub-resolv.conf \"$1\"/etc/resolv.conf; \
-     echo localhost > \"$1\"/etc/hostname; chmod 644 \"$1\"/etc/hostname",
-];
-
-/// No service may start while packages are installed.
-const INSTALL: &str = r#"
-trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
-chmod 755 /usr/sbin/policy-rc.d
-# No binary caches of the lists: they are ten times what is installed, and gone when the image is sealed.
-apt() {
-    apt-get -q -y -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 \
-        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@"
-}
-apt update
-apt -o APT::Keep-Downloaded-Packages=true -o Dpkg::Options::=--force-unsafe-io \
-    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install "$@"
-"#;
-
-/// Five arguments a file: where it is staged, mode, user, group, where it goes.
+/// Five arguments a file: the number it is staged under, or what kind of directory it is; mode, user, group,
+/// where it goes.
 const PLACE: &str = r#"
 while [ $# -gt 0 ]; do
-    install -D -T -m "$2" -o "$3" -g "$4" -- "$1" "$5"
+    case $1 in
+    directory) install -d -m "$2" -o "$3" -g "$4" -- "$5" ;;
+    folder) [ -d "$5" ] || install -d -m "$2" -o "$3" -g "$4" -- "$5" ;;
+    *) install -D -T -m "$2" -o "$3" -g "$4" -- "/run/stage/$1" "$5" ;;
+    esac
     touch --no-dereference --date="@$SOURCE_DATE_EPOCH" -- "$5"
     shift 5
 done
+"#;
+
+const FILES_AT_ONCE: usize = 200;
+
+/// Seven arguments a user: name, number, first group, further groups, shell, home, whether of the system.
+const USERS: &str = r#"
+while [ $# -gt 0 ]; do
+    name=$1 id=$2 group=$3 groups=$4 shell=$5 home=$6 system=$7
+    shift 7
+    own=$id
+    [ "$group" = "$name" ] || own=
+    getent group "$group" > /dev/null || groupadd ${system:+--system} ${own:+--gid "$own"} "$group"
+    make=--create-home
+    [ -z "$system" ] || make=--no-create-home
+    useradd ${system:+--system} ${id:+--uid "$id"} --gid "$group" ${groups:+--groups "$groups"} \
+        --shell "${shell:-/usr/sbin/nologin}" ${home:+--home-dir "$home"} $make "$name"
+done
+"#;
+
+/// Files that hold any of the lines of the open file whose number is the argument, or are called so; the programs
+/// are the host's.
+const SEARCH: &str = r#"
+{ grep --recursive --files-with-matches --text --fixed-strings --devices=skip --file "/dev/fd/$1" layer/tree || [ $? = 1 ]
+  find layer/tree -printf '%p %l\n' | grep --text --fixed-strings --file "/dev/fd/$1" || [ $? = 1 ]
+} > found
+"#;
+
+/// The command of the failed step, for the person who is let in.
+const SHELL: &str = r#"
+printf 'In the sandbox of the failed step; what is changed here is thrown away. The step was:\n%s\n' "$1"
+if [ -x /bin/bash ]; then exec bash --norc; else exec sh -i; fi
 "#;
 
 /// A verb of systemctl, then units.
@@ -77,11 +77,13 @@ const SYSTEMCTL: &str = r#"exec systemctl --quiet "$@""#;
 /// One layer being made.
 #[derive(Debug)]
 pub(super) struct Oven<'a> {
-    layer: &'a Layer,
-    suite: &'a str,
-    stack: Stack<'a>,
-    home: &'a Home,
+    pub layer: &'a Layer,
+    pub suite: &'a str,
+    pub stack: Stack<'a>,
+    pub home: &'a Home,
     log: PathBuf,
+    secrets: &'a Secrets,
+    shell: bool,
 }
 
 impl<'a> Oven<'a> {
@@ -91,27 +93,30 @@ impl<'a> Oven<'a> {
         work: &'a Path,
         lower: &'a [PathBuf],
         home: &'a Home,
+        options: &'a Options,
     ) -> Result<Self, BakeError> {
         let suite = match plan.layers.first().map(|layer| &layer.work) {
-            Some(Work::Base { suite }) => suite.as_str(),
+            Some(Work::Base(debian)) => debian.suite.as_str(),
             _ => return Err(BakeError::Incomplete("base")),
         };
         let part = work.join("layer");
         fs::create_dir(&part).at(&part)?;
         let log = log_path(home, &layer.recipe, layer.work.kind(), layer.id.as_str());
         process::fresh_log(&log).at(&log)?;
-        Ok(Oven { layer, suite, stack: Stack { work, lower }, home, log })
+        let (secrets, shell) = (&options.secrets, options.shell);
+        Ok(Oven { layer, suite, stack: Stack { work, lower }, home, log, secrets, shell })
     }
 
     /// Makes the layer's tree; says what is in the image when the layer is the seal.
     pub(super) fn make(&self) -> Result<Sealed, BakeError> {
         match &self.layer.work {
-            Work::Base { suite } => self.base(suite)?,
+            Work::Base(debian) => self.base(debian)?,
             Work::Packages(names) => self.packages(names)?,
+            Work::Users(users) => self.users(users)?,
             Work::Files(files) => self.files(files)?,
             Work::Run(step) => self.step(step)?,
             Work::Services(services) => self.services(services)?,
-            Work::Seal { tests, root } => {
+            Work::Seal { tests, root, .. } => {
                 for test in tests {
                     self.test(test)?;
                 }
@@ -121,35 +126,17 @@ impl<'a> Oven<'a> {
         Ok(Sealed::default())
     }
 
-    fn base(&self, suite: &str) -> Result<(), BakeError> {
-        let debs = self.apt_cache("archives")?;
-        let mut command = self.stack.writable(TREE)?;
-        for (name, value) in proxies() {
-            command.env(name, value);
+    fn users(&self, users: &[User]) -> Result<(), BakeError> {
+        let mut argv: Vec<String> = ["sh", "-eu", "-c", USERS, "users"].map(str::to_owned).into();
+        for user in users {
+            let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
+            argv.extend([user.name.clone(), user.uid.map(|uid| uid.to_string()).unwrap_or_default()]);
+            argv.extend([user.group.clone().unwrap_or_else(|| user.name.clone()), user.groups.join(",")]);
+            argv.extend([or_none(&user.shell), or_none(&user.home)]);
+            argv.push(if user.system { "yes".to_owned() } else { String::new() });
         }
-        // What it writes aside goes where the next sweep finds it.
-        command.env("TMPDIR", self.stack.work).env("SOURCE_DATE_EPOCH", EPOCH);
-        command.env("OVENPROOF_DEBS", debs).env("OVENPROOF_TREE", self.stack.work.join(TREE));
-        command.args(["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]);
-        command.args(BASE_OPTIONS).args([suite, "merged"]);
-        self.execute(&mut command, PATIENCE)
-    }
-
-    fn packages(&self, names: &[String]) -> Result<(), BakeError> {
-        // Apt fails at once when another holds its lists or archives; we rather wait.
-        let lock = self.home.cache().join("apt/lock");
-        let _lock = Lock::acquire(&lock).at(&lock)?;
-        let access = Access {
-            network: true,
-            binds: vec![
-                (self.apt_cache("archives")?, "/var/cache/apt/archives", true),
-                (self.apt_cache(&format!("lists-{}", self.suite))?, "/var/lib/apt/lists", true),
-            ],
-            env: Vec::new(),
-        };
-        let mut argv = vec!["sh", "-eu", "-c", INSTALL, "install"];
-        argv.extend(names.iter().map(String::as_str));
-        self.sandboxed(TREE, &access, &argv, PATIENCE)
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        self.sandboxed(TREE, Access::default(), &argv, PATIENCE)
     }
 
     fn files(&self, files: &[PlannedFile]) -> Result<(), BakeError> {
@@ -157,21 +144,76 @@ impl<'a> Oven<'a> {
         create_private_dir(&stage).at(&stage)?;
         let mut arguments: Vec<String> = Vec::new();
         for (index, file) in files.iter().enumerate() {
-            copy_checked(file, &stage.join(index.to_string()))?;
+            let staged = match &file.source {
+                Source::Directory => file.digest.clone(),
+                _ => index.to_string(),
+            };
+            copy_checked(file, &stage.join(&staged))?;
             let mode = format!("{:04o}", file.mode);
-            let (user, group) = (file.user.clone(), file.group.clone());
-            arguments.extend([format!("/run/stage/{index}"), mode, user, group, file.path.clone()]);
+            arguments.extend([staged, mode, file.user.clone(), file.group.clone(), file.path.clone()]);
         }
-        let access = Access { binds: vec![(stage, "/run/stage", false)], ..Access::default() };
-        let mut argv = vec!["sh", "-eu", "-c", PLACE, "place"];
-        argv.extend(arguments.iter().map(String::as_str));
-        self.sandboxed(TREE, &access, &argv, PATIENCE)
+        // What can be said to a program is limited.
+        for some in arguments.chunks(5 * FILES_AT_ONCE) {
+            let access = Access { binds: vec![(stage.clone(), "/run/stage", false)], ..Access::default() };
+            let mut argv = vec!["sh", "-eu", "-c", PLACE, "place"];
+            argv.extend(some.iter().map(String::as_str));
+            self.sandboxed(TREE, access, &argv, PATIENCE)?;
+        }
+        Ok(())
     }
 
     fn step(&self, step: &Step) -> Result<(), BakeError> {
+        let needles = self.secrets.needles(&step.secrets);
+        let argv = ["sh", "-eu", "-c", &step.command];
+        let mut run = self.stack.sandboxed(TREE, self.access(step)?, &argv)?;
+        let ended = self.execute_as(&mut run, step.timeout, &self.stage(), &needles);
+        if self.shell && matches!(ended, Err(BakeError::Failed { .. })) {
+            self.let_in(step)?;
+        }
+        ended?;
+        match needles.is_empty() {
+            true => Ok(()),
+            false => self.search(&needles),
+        }
+    }
+
+    fn access<'s>(&self, step: &'s Step) -> Result<Access<'s>, BakeError> {
+        let mut secrets = Vec::new();
+        for name in &step.secrets {
+            let value = self.secrets.get(name).ok_or_else(|| BakeError::NoSecret(name.clone()))?;
+            secrets.push((name.as_str(), secret::in_memory(value).at(self.stack.work)?));
+        }
         let env = step.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let access = Access { network: step.network, binds: Vec::new(), env };
-        self.sandboxed(TREE, &access, &["sh", "-eu", "-c", &step.command], step.timeout)
+        Ok(Access { network: step.network, env, secrets, ..Access::default() })
+    }
+
+    /// Lets a person look around where a step failed, with all that the step could see.
+    fn let_in(&self, step: &Step) -> Result<(), BakeError> {
+        let access = Access { interactive: true, ..self.access(step)? };
+        let mut shell = self.stack.sandboxed(TREE, access, &["sh", "-c", SHELL, "shell", &step.command])?;
+        process::interact(&mut shell).at(self.stack.work)
+    }
+
+    /// Refuses a layer in which a secret is found.
+    fn search(&self, needles: &[Vec<u8>]) -> Result<(), BakeError> {
+        let lines = secret::in_memory(&needles.join(&b'\n')).at(self.stack.work)?;
+        let mut search = self.stack.beside();
+        // Byte by byte, whatever they mean.
+        search.env("LC_ALL", "C").args(["sh", "-euc", SEARCH, "search", &lines.as_raw_fd().to_string()]);
+        inherit(&mut search, vec![lines]);
+        self.execute_as(&mut search, PATIENCE, "the search for secrets", needles)?;
+        let path = self.stack.work.join("found");
+        let found = String::from_utf8_lossy(&fs::read(&path).at(&path)?).into_owned();
+        let mut places: Vec<String> =
+            found.lines().map(|line| line.trim_start_matches("layer/tree").trim().to_owned()).collect();
+        places.dedup();
+        match places.is_empty() {
+            true => Ok(()),
+            // Their names may be the secret.
+            false => {
+                Err(BakeError::SecretLeft { stage: self.stage(), places: secret::masked(&places, needles) })
+            }
+        }
     }
 
     fn services(&self, services: &Services) -> Result<(), BakeError> {
@@ -179,7 +221,7 @@ impl<'a> Oven<'a> {
         for (verb, units) in verbs.into_iter().filter(|(_, units)| !units.is_empty()) {
             let mut argv = vec!["sh", "-eu", "-c", SYSTEMCTL, "systemctl", verb];
             argv.extend(units.iter().map(String::as_str));
-            self.sandboxed(TREE, &Access::default(), &argv, PATIENCE)?;
+            self.sandboxed(TREE, Access::default(), &argv, PATIENCE)?;
         }
         Ok(())
     }
@@ -210,15 +252,15 @@ impl<'a> Oven<'a> {
         let title = command.trim().lines().next().unwrap_or_default();
         self.note(&format!("test: {title}"))?;
         let limit = Duration::from_secs(300);
-        let mut run = self.stack.sandboxed("scratch", &Access::default(), &["sh", "-eu", "-c", command])?;
-        self.execute_as(&mut run, limit, &format!("test `{title}`"))
+        let mut run = self.stack.sandboxed("scratch", Access::default(), &["sh", "-eu", "-c", command])?;
+        self.execute_as(&mut run, limit, &format!("test `{title}`"), &[])
     }
 
     /// Runs `argv` on the stack with changes going to `upper`.
     pub(super) fn sandboxed(
         &self,
         upper: &str,
-        access: &Access<'_>,
+        access: Access<'_>,
         argv: &[&str],
         limit: Duration,
     ) -> Result<(), BakeError> {
@@ -229,26 +271,29 @@ impl<'a> Oven<'a> {
         self.stack.work
     }
 
-    fn execute(&self, command: &mut Command, limit: Duration) -> Result<(), BakeError> {
-        let (kind, about) = (self.layer.work.kind(), self.layer.work.about());
-        let stage = if about.is_empty() { kind.to_owned() } else { format!("{kind} ({about})") };
-        self.execute_as(command, limit, &stage)
+    pub(super) fn execute(&self, command: &mut Command, limit: Duration) -> Result<(), BakeError> {
+        self.execute_as(command, limit, &self.stage(), &[])
     }
 
-    fn execute_as(&self, command: &mut Command, limit: Duration, stage: &str) -> Result<(), BakeError> {
-        execute(command, &self.log, limit, &self.layer.recipe, stage)
+    /// What the layer is called when something is said about it.
+    fn stage(&self) -> String {
+        let (kind, about) = (self.layer.work.kind(), self.layer.work.about());
+        if about.is_empty() { kind.to_owned() } else { format!("{kind} ({about})") }
+    }
+
+    fn execute_as(
+        &self,
+        command: &mut Command,
+        limit: Duration,
+        stage: &str,
+        secrets: &[Vec<u8>],
+    ) -> Result<(), BakeError> {
+        execute(command, &self.log, limit, &self.layer.recipe, stage, secrets)
     }
 
     fn note(&self, line: &str) -> Result<(), BakeError> {
         let open = || File::options().create(true).append(true).open(&self.log);
         open().and_then(|mut log| writeln!(log, "+ {line}")).at(&self.log)
-    }
-
-    fn apt_cache(&self, name: &str) -> Result<PathBuf, BakeError> {
-        let path = self.home.cache().join("apt").join(name);
-        let partial = path.join("partial");
-        create_private_dir(&partial).at(&partial)?;
-        Ok(path)
     }
 }
 
@@ -259,17 +304,30 @@ pub(super) fn execute(
     limit: Duration,
     recipe: &str,
     stage: &str,
+    secrets: &[Vec<u8>],
 ) -> Result<(), BakeError> {
-    match process::run(command, log, limit).at(log)? {
+    match process::run(command, log, limit, secrets).at(log)? {
         Ended::Well => Ok(()),
         Ended::Badly(why) => Err(BakeError::Failed {
             recipe: recipe.to_owned(),
             stage: stage.to_owned(),
-            why,
+            // Then the log says nothing of it: it is on the same disk.
+            why: if is_full(log) { format!("{why}: No space left on device") } else { why },
             tail: process::tail(log),
             log: log.to_owned(),
         }),
     }
+}
+
+pub(super) fn digest(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Whether the disk that holds `path` is full, but for less than anything needs.
+fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < 1 << 20)
 }
 
 /// Where the full log of a stage is kept; tried again, it is written anew.
@@ -283,6 +341,7 @@ pub(super) fn log_path(home: &Home, recipe: &str, kind: &str, id: &str) -> PathB
 /// Stages a file, and makes sure that it still is what the plan says.
 fn copy_checked(file: &PlannedFile, to: &Path) -> Result<(), BakeError> {
     let from = match &file.source {
+        Source::Directory => return Ok(()),
         Source::Text(text) => return fs::write(to, text).at(to),
         Source::Copy(from) => from,
     };

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
 use crate::recipe::plan::Root;
-use crate::recipe::{Layer, Plan};
+use crate::recipe::{Layer, Plan, Work};
 use crate::store::{Image, ImageId, Input, Manifest, Store, StoreError};
+use crate::userns;
 
 mod disk;
 mod error;
@@ -23,16 +24,21 @@ pub mod fsck;
 mod inodes;
 pub mod inventory;
 mod layer;
+mod packages;
 mod process;
 mod progress;
 mod reproduce;
 mod sandbox;
 mod seal;
+mod secret;
 mod verity;
+mod versions;
 
 pub use error::BakeError;
 pub use progress::{LayerNote, Outcome, Progress, Silent};
 pub use reproduce::{Reproduction, reproduce};
+pub use secret::Secrets;
+pub use versions::{Moved, keep_locks, require_locked};
 
 use error::At;
 use layer::Oven;
@@ -42,6 +48,8 @@ use seal::Sealed;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Baked {
     pub image: Image,
+    /// The plan with the packages that it came to.
+    pub plan: Plan,
     /// Nothing had changed, so nothing was done.
     pub reused: bool,
 }
@@ -60,48 +68,67 @@ struct LayerRecord {
     sealed: Sealed,
 }
 
+/// What a bake may be told besides its plan.
+#[derive(Debug, Default, Clone)]
+pub struct Options {
+    /// What steps may be shown.
+    pub secrets: Secrets,
+    /// Let the person at the terminal into the sandbox of a step that failed.
+    pub shell: bool,
+}
+
 /// Makes the image that `plan` describes, or finds it in the store.
 ///
 /// Blocks until done; the programs it starts die with the calling thread. Two bakes at once, in this
 /// process or in two, wait for each other where they make the same thing.
 pub fn bake(
     plan: &Plan,
+    options: &Options,
     store: &Store,
     home: &Home,
     progress: &mut dyn Progress,
 ) -> Result<Baked, BakeError> {
-    let id = ImageId::from_hash(plan.image);
-    if let Some(image) = find(store, &id)? {
-        store.set_latest(&plan.name, &id)?;
-        return Ok(Baked { image, reused: true });
+    let mut plan = plan.clone();
+    versions::recall_all(&mut plan, store, home)?;
+    if plan.open().is_none()
+        && let Some(image) = find(store, &ImageId::from_hash(plan.image))?
+    {
+        store.set_latest(&plan.name, image.id())?;
+        return Ok(Baked { image, plan, reused: true });
     }
-    require_root_and_tools()?;
-    if plan.root() == Root::Readonly {
-        require(&verity::TOOLS)?;
-    }
+    require(&plan, store)?;
+    require_secrets(&plan, options, store)?;
     let _used = store.in_use()?;
     store.sweep()?;
     let mut timings = BTreeMap::new();
     let mut trees: Vec<PathBuf> = Vec::new();
-    for (index, layer) in plan.layers.iter().enumerate() {
+    for index in 0..plan.layers.len() {
+        let Some(layer) = plan.layers.get(index).cloned() else { break };
         let about = layer.work.about();
         let note = LayerNote { kind: layer.work.kind(), recipe: &layer.recipe, about: &about };
-        let outcome = ensure_layer(plan, layer, &trees, store, home, &mut || progress.started(&note))?;
+        let kitchen = Kitchen { store, home, options, trees: &trees };
+        let outcome = kitchen.ensure(&mut plan, index, &mut || progress.started(&note))?;
         let took = match outcome {
             Outcome::Reused => 0,
             Outcome::Made(took) => millis(took),
         };
         timings.insert(format!("{index:02} {} {about}", note.kind).trim_end().to_owned(), took);
         progress.finished(&note, outcome);
-        trees.push(store.layer_dir(layer.id.as_str()).join("tree"));
+        let id = plan.layers.get(index).map(|layer| layer.id.as_str()).unwrap_or_default();
+        trees.push(store.layer_dir(id).join("tree"));
+    }
+    let id = ImageId::from_hash(plan.image);
+    if let Some(image) = find(store, &id)? {
+        store.set_latest(&plan.name, &id)?;
+        return Ok(Baked { image, plan, reused: true });
     }
     let note = LayerNote { kind: "disk", recipe: &plan.name, about: "" };
     progress.started(&note);
     let started = Instant::now();
-    let image = make_image(plan, &id, &trees, timings, store, home)?;
+    let image = make_image(&plan, &id, &trees, timings, store, home)?;
     store.set_latest(&plan.name, &id)?;
     progress.finished(&note, Outcome::Made(started.elapsed()));
-    Ok(Baked { image, reused: false })
+    Ok(Baked { image, plan, reused: false })
 }
 
 /// The image, if it is there and sound; a damaged one is put out of the way.
@@ -114,45 +141,61 @@ fn find(store: &Store, id: &ImageId) -> Result<Option<Image>, StoreError> {
     }
 }
 
-fn ensure_layer(
-    plan: &Plan,
-    layer: &Layer,
-    trees: &[PathBuf],
-    store: &Store,
-    home: &Home,
-    started: &mut dyn FnMut(),
-) -> Result<Outcome, BakeError> {
-    let id = layer.id.as_str();
-    if store.has_layer(id) {
-        return Ok(Outcome::Reused);
+/// What every layer is made with.
+struct Kitchen<'a> {
+    store: &'a Store,
+    home: &'a Home,
+    options: &'a Options,
+    /// Trees of the layers below.
+    trees: &'a [PathBuf],
+}
+
+impl Kitchen<'_> {
+    /// Makes the layer `index` of the plan unless it is there; settles it in the plan if its packages are open.
+    fn ensure(&self, plan: &mut Plan, index: usize, started: &mut dyn FnMut()) -> Result<Outcome, BakeError> {
+        let Some(layer) = plan.layers.get(index).cloned() else {
+            return Err(BakeError::Incomplete("layers"));
+        };
+        let (id, open) = (layer.id.as_str(), plan.open() == Some(index));
+        if !open && self.store.has_layer(id) {
+            return Ok(Outcome::Reused);
+        }
+        let work = self.store.begin_layer(id)?;
+        // Another process may have made it while we waited for the workspace.
+        let there = match open {
+            true => versions::recall(plan, index, self.store, self.home)?,
+            false => self.store.has_layer(id),
+        };
+        if there {
+            return Ok(Outcome::Reused);
+        }
+        started();
+        let (begun, clock) = (Instant::now(), SystemTime::now());
+        let oven = Oven::prepare(plan, &layer, work.dir(), self.trees, self.home, self.options)?;
+        let sealed = oven.make()?;
+        oven.settle(clock)?;
+        let digest = oven.digest()?;
+        let took = begun.elapsed();
+        let final_id = match layer.work.request() {
+            Some(_) => versions::settle(plan, index, oven.installed()?, self.home)?,
+            None => id.to_owned(),
+        };
+        let record = LayerRecord {
+            id: final_id.clone(),
+            kind: layer.work.kind().to_owned(),
+            about: layer.work.about(),
+            baked_at: jiff::Timestamp::now().to_string(),
+            took_ms: millis(took),
+            digest,
+            sealed,
+        };
+        let part = work.dir().join("layer");
+        let path = part.join("layer.json");
+        fs::write(&path, serde_json::to_vec_pretty(&record).map_err(std::io::Error::from).at(&path)?)
+            .at(&path)?;
+        self.store.publish_layer(&final_id, work, &part)?;
+        Ok(Outcome::Made(took))
     }
-    let work = store.begin_layer(id)?;
-    // Another process may have made it while we waited for the workspace.
-    if store.has_layer(id) {
-        return Ok(Outcome::Reused);
-    }
-    started();
-    let (begun, clock) = (Instant::now(), SystemTime::now());
-    let oven = Oven::prepare(plan, layer, work.dir(), trees, home)?;
-    let sealed = oven.make()?;
-    oven.settle(clock)?;
-    let digest = oven.digest()?;
-    let took = begun.elapsed();
-    let record = LayerRecord {
-        id: id.to_owned(),
-        kind: layer.work.kind().to_owned(),
-        about: layer.work.about(),
-        baked_at: jiff::Timestamp::now().to_string(),
-        took_ms: millis(took),
-        digest,
-        sealed,
-    };
-    let part = work.dir().join("layer");
-    let path = part.join("layer.json");
-    fs::write(&path, serde_json::to_vec_pretty(&record).map_err(std::io::Error::from).at(&path)?)
-        .at(&path)?;
-    store.publish_layer(id, work, &part)?;
-    Ok(Outcome::Made(took))
 }
 
 fn make_image(
@@ -175,7 +218,11 @@ fn make_image(
         serde_json::from_slice(&fs::read(&path).at(&path)?).map_err(std::io::Error::from).at(&path)?;
     let part = work.dir().join("image");
     fs::create_dir(&part).at(&part)?;
-    let names = disk::Names::of(seal.id.as_str());
+    let words = match &seal.work {
+        Work::Seal { kernel_cmdline, .. } => kernel_cmdline.as_slice(),
+        _ => &[],
+    };
+    let names = disk::Names::of(seal.id.as_str(), words);
     let log = layer::log_path(home, &plan.name, "disk", id.as_str());
     let disk = disk::Disk {
         size: plan.instance.disk,
@@ -246,26 +293,42 @@ pub fn missing_tools() -> Vec<(&'static str, &'static str)> {
 }
 
 fn missing(tools: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     let missing = |(tool, _): &(&str, &str)| {
-        !folders.iter().any(|folder| std::path::Path::new(folder).join(tool).is_file())
+        !userns::PATH.split(':').any(|folder| Path::new(folder).join(tool).is_file())
     };
     tools.iter().copied().filter(missing).collect()
 }
 
-fn require(tools: &[(&'static str, &'static str)]) -> Result<(), BakeError> {
+fn require_tools(tools: &[(&'static str, &'static str)]) -> Result<(), BakeError> {
     match missing(tools).into_iter().next() {
         Some((tool, package)) => Err(BakeError::MissingTool { tool, package }),
         None => Ok(()),
     }
 }
 
-fn require_root_and_tools() -> Result<(), BakeError> {
-    require(&TOOLS)?;
-    match rustix::process::geteuid().is_root() {
-        true => Ok(()),
-        false => Err(BakeError::NeedsRoot),
+/// Secrets of steps that are still to be made, so that a bake fails before it begins. What is there already
+/// needs none.
+fn require_secrets(plan: &Plan, options: &Options, store: &Store) -> Result<(), BakeError> {
+    let sure = plan.open().unwrap_or(plan.layers.len());
+    let missing = plan.layers.iter().enumerate().find_map(|(index, layer)| match &layer.work {
+        Work::Run(step) if index >= sure || !store.has_layer(layer.id.as_str()) => {
+            step.secrets.iter().find(|name| options.secrets.get(name).is_none())
+        }
+        _ => None,
+    });
+    missing.map_or(Ok(()), |name| Err(BakeError::NoSecret(name.clone())))
+}
+
+/// What a bake needs of the machine, so that it fails before it begins.
+fn require(plan: &Plan, store: &Store) -> Result<(), BakeError> {
+    require_tools(&TOOLS)?;
+    if plan.root() == Root::Readonly {
+        require_tools(&verity::TOOLS)?;
     }
+    if let Some(owner) = userns::other_owner(store.root()) {
+        return Err(BakeError::OtherOwner { path: store.root().to_owned(), owner });
+    }
+    Ok(userns::probe()?)
 }
 
 fn millis(span: Duration) -> u64 {

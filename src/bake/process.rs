@@ -2,12 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::secret::Mask;
+use crate::userns;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
 
@@ -26,8 +29,7 @@ pub(super) enum Ended {
 /// A command that starts with an empty environment, apart from a search path.
 pub(super) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    command.env("LC_ALL", "C.UTF-8");
+    command.env_clear().env("PATH", userns::PATH).env("LC_ALL", "C.UTF-8");
     command
 }
 
@@ -37,11 +39,70 @@ pub(super) fn proxies() -> Vec<(&'static str, OsString)> {
     names.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect()
 }
 
-/// Runs `command` to its end, with everything that it prints in `log`. It is killed when `limit` is over,
-/// and by the kernel when this thread dies.
-pub(super) fn run(command: &mut Command, log: &Path, limit: Duration) -> io::Result<Ended> {
-    let output = File::options().create(true).append(true).open(log)?;
-    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+/// Runs `command` to its end, with everything that it prints in `log`, apart from `secrets`. It is killed when
+/// `limit` is over, and by the kernel when this thread dies.
+pub(super) fn run(
+    command: &mut Command,
+    log: &Path,
+    limit: Duration,
+    secrets: &[Vec<u8>],
+) -> io::Result<Ended> {
+    let mut log = File::options().create(true).append(true).open(log)?;
+    command.stdin(Stdio::null());
+    if secrets.is_empty() {
+        command.stdout(log.try_clone()?).stderr(log);
+        let mut child = spawn(command)?;
+        let in_time = wait(&mut child, limit, None)?;
+        return end(&mut child, in_time, limit);
+    }
+    let (printed, output) = io::pipe()?;
+    command.stdout(output.try_clone()?).stderr(output);
+    let mut child = spawn(command)?;
+    // Our own copies of the other end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    rustix::io::ioctl_fionbio(&printed, true)?;
+    let mut masked = Masked { printed, log: &mut log, mask: Mask::new(secrets) };
+    let in_time = wait(&mut child, limit, Some(&mut masked))?;
+    let ended = end(&mut child, in_time, limit)?;
+    masked.take()?;
+    let Masked { mask, log, .. } = masked;
+    log.write_all(&mask.finish())?;
+    Ok(ended)
+}
+
+/// Lets a person use `command` on their own terminal until they leave it.
+pub(super) fn interact(command: &mut Command) -> io::Result<()> {
+    spawn(command)?.wait().map(drop)
+}
+
+/// What a program prints, on its way to the log.
+struct Masked<'a> {
+    printed: io::PipeReader,
+    log: &'a mut File,
+    mask: Mask<'a>,
+}
+
+impl Masked<'_> {
+    /// Takes all that is there by now; gives whether more may come.
+    fn take(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 1 << 14];
+        loop {
+            match self.printed.read(&mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(count) => {
+                    let safe = self.mask.pass(buffer.get(..count).unwrap_or_default());
+                    self.log.write_all(&safe)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Starts a child that the kernel kills when this thread dies.
+fn spawn(command: &mut Command) -> io::Result<Child> {
     let parent = rustix::process::getpid();
     // SAFETY: between fork and exec only two system calls are made; nothing is allocated or locked.
     unsafe {
@@ -54,19 +115,35 @@ pub(super) fn run(command: &mut Command, log: &Path, limit: Duration) -> io::Res
             }
         });
     }
-    let mut child = command.spawn()?;
-    let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    command.spawn()
+}
+
+/// Waits for a child, and passes on what it prints meanwhile; gives whether it ended before `limit`.
+fn wait(child: &mut Child, limit: Duration, mut masked: Option<&mut Masked<'_>>) -> io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let started = Instant::now();
-    let in_time = loop {
+    loop {
         let left = limit.saturating_sub(started.elapsed());
         let left = Timespec::try_from(left).map_err(|_| io::Error::other("the time limit is too long"))?;
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
-            Ok(0) => break false,
-            Ok(_) => break true,
-            Err(rustix::io::Errno::INTR) => {}
+        let mut files = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        files.extend(
+            masked.as_ref().map(|masked| PollFd::from_borrowed_fd(masked.printed.as_fd(), PollFlags::IN)),
+        );
+        match poll(&mut files, Some(&left)) {
+            Ok(0) => return Ok(false),
+            Ok(_) if files.first().is_some_and(|child| !child.revents().is_empty()) => return Ok(true),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-    };
+        drop(files);
+        let open = masked.as_mut().map(|masked| masked.take()).transpose()?;
+        if open == Some(false) {
+            masked = None;
+        }
+    }
+}
+
+fn end(child: &mut Child, in_time: bool, limit: Duration) -> io::Result<Ended> {
     if !in_time {
         child.kill()?;
     }
@@ -123,7 +200,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
         let mut command = command("sh");
-        let ended = run(command.args(["-c", script]), &log, limit).unwrap();
+        let ended = run(command.args(["-c", script]), &log, limit, &[]).unwrap();
         let ended = match ended {
             Ended::Well => "well".to_owned(),
             Ended::Badly(why) => why,
@@ -138,6 +215,18 @@ mod tests {
         assert_eq!(sh("exit 3", long).0, "failed with exit code 3");
         assert_eq!(sh("kill -9 $$", long).0, "was killed by signal 9");
         assert_eq!(sh("exec sleep 60", Duration::from_millis(50)).0, "took longer than 50ms");
+    }
+
+    #[test]
+    fn a_secret_is_not_in_the_log_even_of_one_who_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let script =
+            "printf 'a hunter2-'; printf 'hunter2 b'; sleep 0.01; printf 'unter2-hunter2'; kill -9 $$";
+        let needles = [b"hunter2-hunter2".to_vec()];
+        let ended = run(command("sh").args(["-c", script]), &log, Duration::from_secs(60), &needles).unwrap();
+        assert!(matches!(ended, Ended::Badly(_)), "{ended:?}");
+        assert_eq!(fs::read_to_string(&log).unwrap(), "a *** bunter2-hunter2");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::disk::{ROOT_START, part_of};
 use super::error::{At, BakeError};
 use super::process::{self, Ended, command};
-use super::{Progress, bake};
+use super::{Options, Progress, bake};
 use crate::home::{Home, create_private_dir};
 use crate::recipe::Plan;
 use crate::store::digest::differing_blocks;
@@ -34,6 +34,7 @@ pub struct Reproduction {
 /// Bakes `plan` twice from nothing and compares disk, kernel and initial RAM disk byte for byte.
 pub fn reproduce(
     plan: &Plan,
+    options: &Options,
     store: &Store,
     home: &Home,
     progress: &mut dyn Progress,
@@ -49,7 +50,7 @@ pub fn reproduce(
         create_private_dir(&cache).at(&cache)?;
         symlink(&cache, elsewhere.cache()).at(elsewhere.root())?;
         let begun = Instant::now();
-        let baked = bake(plan, &Store::open(&elsewhere)?, &elsewhere, progress)?;
+        let baked = bake(plan, options, &Store::open(&elsewhere)?, &elsewhere, progress)?;
         *took = super::millis(begun.elapsed());
         images.push(baked.image);
     }
@@ -128,7 +129,7 @@ fn ask(disk: &Path, question: &str, log: &Path) -> Result<Vec<String>, BakeError
     process::fresh_log(log).at(log)?;
     let mut debugfs = command("debugfs");
     debugfs.args(["-R", question]).arg(format!("{}?offset={ROOT_START}", disk.display()));
-    match process::run(&mut debugfs, log, Duration::from_secs(300)).at(log)? {
+    match process::run(&mut debugfs, log, Duration::from_secs(300), &[]).at(log)? {
         Ended::Badly(_) => Ok(Vec::new()),
         Ended::Well => {
             let text = fs::read(log).at(log)?;

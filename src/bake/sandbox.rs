@@ -3,26 +3,31 @@
 //! Everything that mounts or runs recipe code starts with `unshare`: own mounts and own process ids. When
 //! we die, the kernel kills `unshare`, with it process 1 of that namespace, with it every process there,
 //! and with the last of them the mounts. So there is never anything to clean up outside the store.
+//! Without root, the namespace has users of its own as well: see [`userns`].
 //!
 //! Commands of a recipe run inside `bwrap` on top of that: the stack is their root, without the host's
 //! files, environment, devices, network (unless asked for) and most capabilities.
 
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::io::{FdFlags, fcntl_setfd};
+
 use super::error::{At, BakeError};
-use super::process::{command, proxies};
+use super::process::proxies;
 use crate::home::create_private_dir;
-use crate::store::workspace::remove_tree;
+use crate::userns::{self, remove_tree};
 
 /// What root in the sandbox may do: install files for any user and switch to any user; not mount, not
 /// configure the network or the kernel, not reach into other processes.
-const CAPABILITIES: [&str; 12] = [
+const CAPABILITIES: [&str; 11] = [
     "CAP_CHOWN",
+    // Not CAP_DAC_READ_SEARCH: with it, whoever holds any file of a host's file system reaches all of them.
     "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
     "CAP_FOWNER",
     "CAP_FSETID",
     "CAP_KILL",
@@ -34,6 +39,9 @@ const CAPABILITIES: [&str; 12] = [
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
 ];
+
+/// Where root can change the kernel that all share by writing to a file, whatever it may do otherwise.
+const KERNEL_SETTINGS: [&str; 4] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
 
 /// Mounts the stack at `merged`, then becomes the rest of its arguments.
 const MOUNT: &str = r#"mount -t overlay overlay -o "$1" merged && shift && exec "$@""#;
@@ -59,14 +67,28 @@ pub(super) struct Access<'a> {
     /// Host directories and where they appear; the flag says whether they are writable.
     pub binds: Vec<(PathBuf, &'static str, bool)>,
     pub env: Vec<(&'a str, &'a str)>,
+    /// Files in memory that appear under `/run/secrets`.
+    pub secrets: Vec<(&'a str, OwnedFd)>,
+    /// Whether a person uses it: everybody else is kept from the terminal, where keys could be pressed for
+    /// them.
+    pub interactive: bool,
 }
 
 /// A program in own mount and process namespaces, started in `dir`.
 fn namespaced(dir: &Path) -> Command {
-    let mut unshare = command("unshare");
-    unshare.current_dir(dir).args(["--mount", "--propagation", "private"]);
-    unshare.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]);
+    let alone =
+        ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
+    let mut unshare = userns::unshare(&alone);
+    unshare.current_dir(dir);
     unshare
+}
+
+/// Hands open files to a program, which knows them by their numbers here.
+pub(super) fn inherit(command: &mut Command, files: Vec<OwnedFd>) {
+    // SAFETY: between fork and exec only system calls are made; nothing is allocated or locked.
+    unsafe {
+        command.pre_exec(move || files.iter().try_for_each(|file| Ok(fcntl_setfd(file, FdFlags::empty())?)));
+    }
 }
 
 impl Stack<'_> {
@@ -79,7 +101,7 @@ impl Stack<'_> {
     pub(super) fn read_only(&self) -> Result<Command, BakeError> {
         // One layer alone cannot be mounted without an upper one; what comes from an empty one is nothing.
         self.dir("none", 0o755)?;
-        let options = format!("ro,lowerdir={}:none", self.links()?);
+        let options = format!("ro,lowerdir={}:none,{}", self.links()?, userns::overlay_options());
         self.mounted(&options)
     }
 
@@ -89,19 +111,17 @@ impl Stack<'_> {
         self.dir(upper, 0o755)?;
         self.dir("none", 0o755)?;
         let scratch = format!("{upper}.work").replace('/', "-");
-        // Plain copies only, so that a layer's tree means the same wherever it is stacked. `volatile` leaves
-        // out syncing, on which installing packages spends most of its time: a layer counts only after it was
-        // synced as a whole. The kernel refuses to mount twice on the scratch directory of a volatile mount,
-        // as it cannot know that nothing crashed in between.
+        // `volatile` leaves out syncing, on which installing packages spends most of its time: a layer counts
+        // only after it was synced as a whole. The kernel refuses to mount twice on the scratch directory of a
+        // volatile mount, as it cannot know that nothing crashed in between.
         remove_tree(&self.work.join(&scratch)).at(self.work)?;
         self.dir(&scratch, 0o700)?;
         let lower = match self.lower {
             [] => "none".to_owned(),
             _ => self.links()?,
         };
-        let options = format!(
-            "lowerdir={lower},upperdir={upper},workdir={scratch},redirect_dir=off,metacopy=off,index=off,volatile"
-        );
+        let options = userns::overlay_options();
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={scratch},{options},volatile");
         self.mounted(&options)
     }
 
@@ -109,16 +129,28 @@ impl Stack<'_> {
     pub(super) fn sandboxed(
         &self,
         upper: &str,
-        access: &Access<'_>,
+        access: Access<'_>,
         argv: &[&str],
     ) -> Result<Command, BakeError> {
         let mut command = self.writable(upper)?;
+        let secrets: Vec<(&str, i32)> =
+            access.secrets.iter().map(|(name, file)| (*name, file.as_raw_fd())).collect();
+        if !secrets.is_empty() {
+            let files: Vec<OwnedFd> = access.secrets.into_iter().map(|(_, file)| file).collect();
+            inherit(&mut command, files);
+        }
         command.args(["bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]);
         command.args(["--hostname", "oven", "--clearenv", "--cap-drop", "ALL"]);
+        if !access.interactive {
+            command.arg("--new-session");
+        }
         for capability in CAPABILITIES {
             command.args(["--cap-add", capability]);
         }
         command.args(["--bind", "merged", "/", "--proc", "/proc", "--dev", "/dev"]);
+        for settings in KERNEL_SETTINGS {
+            command.args(["--ro-bind-try", settings, settings]);
+        }
         command.args(["--perms", "1777", "--tmpfs", "/tmp", "--tmpfs", "/run", "--chdir", "/"]);
         let standard = [
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -148,6 +180,14 @@ impl Stack<'_> {
         }
         for (from, to, writable) in &access.binds {
             command.arg(if *writable { "--bind" } else { "--ro-bind" }).arg(from).arg(to);
+        }
+        if !secrets.is_empty() {
+            command.args(["--perms", "0700", "--dir", "/run/secrets"]);
+        }
+        for (name, file) in secrets {
+            command
+                .args(["--perms", "0400", "--file", &file.to_string()])
+                .arg(format!("/run/secrets/{name}"));
         }
         command.arg("--").args(argv);
         Ok(command)
@@ -198,14 +238,14 @@ mod tests {
     /// Runs a script on a stack whose one layer is this very system; gives how it ended, what it printed, and
     /// the folder in which it changed things. `None` where stacks cannot be mounted.
     fn on_this_system(script: &str, limit: Duration) -> Option<(Ended, String, tempfile::TempDir)> {
-        if !crate::bake::missing_tools().is_empty() || !rustix::process::geteuid().is_root() {
+        if !crate::bake::missing_tools().is_empty() || userns::probe().is_err() {
             return None;
         }
         let work = tempfile::tempdir().unwrap();
         let stack = Stack { work: work.path(), lower: &[PathBuf::from("/")] };
-        let mut command = stack.sandboxed("upper", &Access::default(), &["sh", "-c", script]).unwrap();
+        let mut command = stack.sandboxed("upper", Access::default(), &["sh", "-c", script]).unwrap();
         let log = work.path().join("log");
-        let ended = process::run(&mut command, &log, limit).unwrap();
+        let ended = process::run(&mut command, &log, limit, &[]).unwrap();
         Some((ended, process::tail(&log), work))
     }
 

@@ -1,6 +1,7 @@
 //! Sealing: an image must not carry what every instance has to make for itself, or what belongs to the bake.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -34,9 +35,10 @@ pub(super) fn seal(oven: &Oven<'_>, root: Root) -> Result<Sealed, BakeError> {
     fs::write(&init, INITRD).at(&init)?;
     let kind = if root == Root::Readonly { "readonly" } else { "writable" };
     let access = Access { binds: vec![(out.clone(), "/run/out", true)], ..Access::default() };
-    oven.sandboxed(TREE, &access, &["sh", "-eu", "-c", SEAL, "seal", kind], Duration::from_secs(300))?;
+    oven.sandboxed(TREE, access, &["sh", "-eu", "-c", SEAL, "seal", kind], Duration::from_secs(300))?;
     let read = |name: &str| {
         let path = out.join(name);
+        plain(&path)?;
         let text = fs::read(&path).at(&path)?;
         fs::remove_file(&path).at(&path)?;
         Ok::<_, BakeError>(String::from_utf8_lossy(&text).into_owned())
@@ -58,7 +60,19 @@ pub(super) fn seal(oven: &Oven<'_>, root: Root) -> Result<Sealed, BakeError> {
     if let Some((_, what)) = needed.into_iter().find(|(file, _)| !out.join(file).is_file()) {
         return Err(BakeError::Incomplete(what));
     }
+    for entry in fs::read_dir(&out).at(&out)? {
+        plain(&entry.at(&out)?.path())?;
+    }
     Ok(Sealed { packages, kernel })
+}
+
+/// Refuses what is not a file: it was written by programs of the image, which may mean it ill, and a link
+/// would lead us to a file of the host.
+fn plain(path: &Path) -> Result<(), BakeError> {
+    match fs::symlink_metadata(path).at(path)?.is_file() {
+        true => Ok(()),
+        false => Err(BakeError::NotSealed(vec![format!("{} that is no file", path.display())])),
+    }
 }
 
 fn parse_packages(text: &str) -> Vec<Package> {

@@ -38,7 +38,7 @@ impl Root<'_> {
         mkfs.env("SOURCE_DATE_EPOCH", EPOCH);
         mkfs.args(["mkfs.erofs", "--quiet", "-zlz4", "-U"]).arg(self.names.filesystem.to_string());
         mkfs.args(["root.img", "merged"]);
-        execute(&mut mkfs, self.log, LIMIT, self.recipe, "disk")?;
+        execute(&mut mkfs, self.log, LIMIT, self.recipe, "disk", &[])?;
 
         let bytes = fs::metadata(&image).at(&image)?.len().next_multiple_of(BLOCK);
         File::options().write(true).open(&image).and_then(|file| file.set_len(bytes)).at(&image)?;
@@ -49,7 +49,7 @@ impl Root<'_> {
         verity.args(["--data-block-size=4096", "--hash-block-size=4096"]);
         verity.arg(format!("--data-blocks={}", bytes / BLOCK)).arg(format!("--hash-offset={bytes}"));
         verity.arg("--root-hash-file").arg(&digest).args([&image, &image]);
-        execute(&mut verity, self.log, LIMIT, self.recipe, "disk")?;
+        execute(&mut verity, self.log, LIMIT, self.recipe, "disk", &[])?;
         let digest = fs::read_to_string(&digest).at(&digest)?;
 
         let length = fs::metadata(&image).at(&image)?.len();
@@ -58,12 +58,8 @@ impl Root<'_> {
             return Err(BakeError::Io { path: disk.to_owned(), source: io::Error::other(why) });
         }
         copy(&image, disk).at(disk)?;
-        Ok(format!(
-            "root=PARTUUID={} ro ovenproof.verity={}:{}:{salt}",
-            self.names.root,
-            digest.trim(),
-            bytes / BLOCK
-        ))
+        let verity = format!("ro ovenproof.verity={}:{}:{salt}", digest.trim(), bytes / BLOCK);
+        Ok(self.names.kernel_cmdline(&verity))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ovenproof bake`: bake a recipe, or find that nothing changed.
 
+use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -7,7 +8,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, Printer, kind};
-use crate::bake::{LayerNote, Outcome, Progress, Reproduction, bake, reproduce};
+use crate::bake::{
+    LayerNote, Moved, Options, Outcome, Progress, Reproduction, Secrets, bake, keep_locks, reproduce,
+    require_locked,
+};
 use crate::home::Home;
 use crate::store::Store;
 use crate::units::Size;
@@ -22,9 +26,69 @@ pub struct BakeArgs {
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_set)]
     sets: Vec<(String, String)>,
 
+    #[command(flatten)]
+    with: With,
+
+    /// Fail unless lock files fix the version of every package.
+    #[arg(long, conflicts_with = "update")]
+    locked: bool,
+
+    /// Take the newest packages that the archive has, and move the recipe's lock file to them. The recipes that
+    /// it stands on have lock files of their own.
+    #[arg(long)]
+    update: bool,
+
     /// Then bake it twice more from nothing, and compare every byte; exits with 1 if they differ.
     #[arg(long)]
     verify_reproducible: bool,
+
+    /// When a step fails, open a shell in its sandbox.
+    #[arg(long)]
+    shell: bool,
+}
+
+/// What `bake` and `gate` may be given for the steps of a recipe.
+#[derive(Debug, Args)]
+pub struct With {
+    /// A secret for the steps that name it: from the environment variable NAME, or from a file. May be repeated.
+    #[arg(long = "secret", value_name = "NAME[=FILE]")]
+    secrets: Vec<String>,
+}
+
+impl With {
+    /// Reads the secrets.
+    pub fn secrets(&self) -> Result<Secrets, Failure> {
+        let mut secrets = Secrets::default();
+        for given in &self.secrets {
+            let (name, value) = match given.split_once('=') {
+                Some((name, file)) => {
+                    let value = std::fs::read(file)
+                        .map_err(|error| Failure::user(format!("--secret {name}: {file}: {error}")))?;
+                    (name, value)
+                }
+                None => {
+                    let value = std::env::var_os(given).ok_or_else(|| {
+                        Failure::user(format!("--secret {given}: there is no such environment variable"))
+                            .hint("give it a value, or name a file: `--secret NAME=FILE`")
+                    })?;
+                    (given.as_str(), value.into_vec())
+                }
+            };
+            secrets.insert(name, value).map_err(Failure::user)?;
+        }
+        Ok(secrets)
+    }
+}
+
+/// Says which lock files were written, and what is another in them.
+pub fn tell_locks(moved: &[Moved], printer: &Printer) {
+    for Moved { path, changes, failed } in moved {
+        match failed {
+            Some(why) => printer.progress(format!("{} could not be written: {why}", path.display())),
+            None => printer.progress(format!("{} written", path.display())),
+        }
+        changes.iter().for_each(|line| printer.progress(format!("  {line}")));
+    }
 }
 
 /// Splits `NAME=VALUE`.
@@ -40,10 +104,20 @@ pub fn run(args: &BakeArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let recipe = kind::load_recipe(&args.recipe, &args.sets)?;
     let home = Home::from_env()?;
     let store = Store::open(&home)?;
-    let baked = bake(recipe.plan(), &store, &home, &mut Lines::new(printer))?;
+    let mut plan = recipe.plan().clone();
+    if args.update {
+        plan.unlock(&recipe.name).map_err(Failure::infrastructure)?;
+    }
+    if args.locked {
+        require_locked(&plan)?;
+    }
+    let options = Options { secrets: args.with.secrets()?, shell: args.shell };
+    let baked = bake(&plan, &options, &store, &home, &mut Lines::new(printer))?;
+    let moved = keep_locks(&recipe, &baked.plan);
+    tell_locks(&moved, printer);
     let manifest = &baked.image.manifest;
     let proof = match args.verify_reproducible {
-        true => Some(reproduce(recipe.plan(), &store, &home, &mut Lines::new(printer))?),
+        true => Some(reproduce(&baked.plan, &options, &store, &home, &mut Lines::new(printer))?),
         false => None,
     };
     printer.json(&json!({
@@ -55,6 +129,7 @@ pub fn run(args: &BakeArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         "disk_bytes": manifest.disk_bytes,
         "stored_bytes": manifest.stored_bytes,
         "layers": manifest.layers,
+        "locks": moved.iter().map(|lock| json!({ "file": lock.path, "changes": lock.changes })).collect::<Vec<_>>(),
         "took_ms": started.elapsed().as_millis() as u64,
         "reproduced": proof,
     }));

@@ -129,20 +129,23 @@ fn abilities(timeline: &[Step]) -> Vec<Ability> {
 fn recipe(path: &Path, sets: &[(String, String)], printer: &Printer) -> Result<Value, BadFile> {
     let recipe = Recipe::load(path, sets)?;
     let plan = recipe.plan();
+    // Without a lock file, no id is known from the first layer on that installs packages.
+    let settled = plan.open().unwrap_or(plan.layers.len());
     let short = |id: &str| id.chars().take(12).collect::<String>();
     printer.line(format!(
         "{}: recipe `{}`, image {}",
         path.display(),
         plan.name,
-        short(&plan.image.to_hex())
+        if settled < plan.layers.len() { "open".to_owned() } else { short(&plan.image.to_hex()) }
     ));
     let rows: Vec<Vec<String>> = plan
         .layers
         .iter()
-        .map(|layer| {
+        .enumerate()
+        .map(|(index, layer)| {
             let about: String = layer.work.about().chars().take(70).collect();
             vec![
-                format!("  {}", short(layer.id.as_str())),
+                format!("  {}", if index < settled { short(layer.id.as_str()) } else { "open".to_owned() }),
                 layer.recipe.clone(),
                 layer.work.kind().to_owned(),
                 about,
@@ -150,11 +153,11 @@ fn recipe(path: &Path, sets: &[(String, String)], printer: &Printer) -> Result<V
         })
         .collect();
     printer.line(table(&rows).join("\n"));
-    let layers: Vec<&str> = plan.layers.iter().map(|layer| layer.id.as_str()).collect();
+    let layers: Vec<&str> = plan.layers.iter().take(settled).map(|layer| layer.id.as_str()).collect();
     Ok(json!({
         "file": path,
         "recipe": plan.name,
-        "image": plan.image.to_hex().to_string(),
+        "image": plan.open().is_none().then(|| plan.image.to_hex().to_string()),
         "layers": layers,
     }))
 }

@@ -1,6 +1,5 @@
 //! `ovenproof doctor`: is this machine able to do it, and what to install if not.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -11,6 +10,7 @@ use super::{Failure, Printer, fleets};
 use crate::fleet::qemu::accel::Accelerator;
 use crate::home::Home;
 use crate::units::Size;
+use crate::userns;
 
 /// Check whether this machine can bake and run fleets; exits with 4 if it cannot.
 #[derive(Debug, Args)]
@@ -67,8 +67,7 @@ enum Verdict {
 pub fn run(_: &DoctorArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let mut checks: Vec<Check> = TOOLS.iter().map(check_tool).collect();
     checks.push(check_accelerator());
-    checks.push(check_namespaces());
-    checks.push(check_overlay());
+    checks.push(check_layers());
     checks.push(check_space(&Home::from_env()?));
     printer.json(&checks);
     let rows: Vec<Vec<String>> = checks.iter().map(row).collect();
@@ -161,27 +160,21 @@ fn check_accelerator() -> Check {
     Check { name: "accelerator".to_owned(), verdict, detail, package: None }
 }
 
-fn check_namespaces() -> Check {
-    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let allowed = number("/proc/sys/user/max_user_namespaces").unwrap_or(0) > 0
-        && number("/proc/sys/kernel/unprivileged_userns_clone").unwrap_or(1) > 0;
-    let root = rustix::process::geteuid().is_root();
-    let (verdict, detail) = match (allowed, root) {
-        (true, _) => (Verdict::Good, "allowed"),
-        (false, true) => (Verdict::Good, "not allowed, and not needed by root"),
-        (false, false) => (Verdict::Bad, "not allowed, and baking without root needs them"),
-    };
-    Check { name: "user namespaces".to_owned(), verdict, detail: detail.to_owned(), package: None }
-}
-
-fn check_overlay() -> Check {
-    let listed = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let known = listed.lines().any(|line| line.split_whitespace().last() == Some("overlay"));
-    let (verdict, detail) = match known {
-        true => (Verdict::Good, "known to the kernel"),
-        false => (Verdict::Weak, "not known to the kernel (yet); it may be a module"),
-    };
-    Check { name: "overlayfs".to_owned(), verdict, detail: detail.to_owned(), package: None }
+/// Tries what a bake does, as the user who asks.
+fn check_layers() -> Check {
+    let name = "layers of images".to_owned();
+    match userns::probe() {
+        Ok(()) => {
+            let detail = match userns::needed() {
+                true => "can be made without root, in a user namespace",
+                false => "can be made",
+            };
+            Check { name, verdict: Verdict::Good, detail: detail.to_owned(), package: None }
+        }
+        Err(no) => {
+            Check { name, verdict: Verdict::Bad, detail: format!("{no}; {}", no.hint), package: no.package }
+        }
+    }
 }
 
 fn check_space(home: &Home) -> Check {

@@ -130,6 +130,22 @@ impl From<BakeError> for Failure {
                 let hint = format!("the full log is {}", log.display());
                 Failure::infrastructure(&error).hint(hint)
             }
+            BakeError::NotAllowed(ref inner) => Failure::infrastructure(&error).hint(inner.hint.clone()),
+            BakeError::OtherOwner { .. } => Failure::user(&error).hint(
+                "files in it are owned by the users of that user's images; name another with OVENPROOF_HOME",
+            ),
+            BakeError::NoSecret(ref name) => {
+                let hint = format!("`--secret {name}` takes it from the environment, `--secret {name}=FILE` from a file");
+                Failure::user(&error).hint(hint)
+            }
+            BakeError::SecretLeft { .. } => Failure::infrastructure(&error)
+                .hint("remove it in the step, or keep it under /run or /tmp, which are no part of the image"),
+            BakeError::Drifted { .. } => Failure::infrastructure(&error).hint(
+                "the archive has moved on, and the cache has not these versions either; `--update` moves the lock file",
+            ),
+            BakeError::NotLocked { .. } => {
+                Failure::user(&error).hint("`ovenproof bake` without `--locked` writes it")
+            }
             BakeError::NotSealed(_) => Failure::infrastructure(&error)
                 .hint("let instances make these for themselves, or remove them in a step of the recipe"),
             _ => Failure::infrastructure(&error),

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::bake::{Lines, parse_set};
+use super::bake::{Lines, With, parse_set, tell_locks};
 use super::conduct::{Job, Manner, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
 use super::{Failure, Printer, fleets, kind};
-use crate::bake::bake;
+use crate::bake::{Options, bake, keep_locks};
 use crate::home::Home;
 use crate::journal::Verdict;
 use crate::report::Run;
@@ -45,6 +45,9 @@ pub struct GateArgs {
     /// Give a variable of the recipe a value; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_set)]
     sets: Vec<(String, String)>,
+
+    #[command(flatten)]
+    with: With,
 }
 
 pub fn run(args: &GateArgs, printer: &Printer) -> Result<ExitCode, Failure> {
@@ -59,7 +62,10 @@ pub fn run(args: &GateArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     }
     let home = Home::from_env()?;
     let store = Store::open(&home)?;
-    let image = bake(recipe.plan(), &store, &home, &mut Lines::new(printer))?.image;
+    let options = Options { secrets: args.with.secrets()?, ..Options::default() };
+    let baked = bake(recipe.plan(), &options, &store, &home, &mut Lines::new(printer))?;
+    tell_locks(&keep_locks(&recipe, &baked.plan), printer);
+    let image = baked.image;
     let pins = Pins::from([(name.clone(), image.id().to_string())]);
     let jobs: Vec<Job> = scenarios
         .into_iter()

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::form::{FileForm, InstanceFileForm, InstanceForm, RecipeFile, ServicesForm, StepForm};
+use super::form::{InstanceFileForm, InstanceForm, RecipeFile, ServicesForm, StepForm};
 use super::instance::{InstanceFile, Readiness, VolumeSpec};
-use super::plan::{PlannedFile, Root, Services, Source, Step};
+use super::plan::{PlannedFile, Root, Services, Step, User};
 use super::{render, source};
 use crate::diagnostic::{BadFile, Located, Position, read_text};
 use crate::units::Size;
@@ -24,6 +24,13 @@ pub struct Rendered<'a> {
     pub vars: &'a BTreeMap<String, Value>,
 }
 
+/// Secrets are named as files are and as environment variables are.
+pub fn is_secret_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
 /// Directories whose content does not survive into a running instance.
 const VOLATILE: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
 
@@ -31,10 +38,12 @@ const VOLATILE: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
 #[derive(Debug)]
 pub struct Contribution {
     pub packages: Vec<String>,
+    pub users: Vec<User>,
     pub files: Vec<PlannedFile>,
     pub run: Vec<Step>,
     pub services: Services,
     pub tests: Vec<String>,
+    pub kernel_cmdline: Vec<String>,
     pub root: Option<Root>,
     pub instance: InstancePart,
 }
@@ -70,10 +79,12 @@ impl Rendered<'_> {
     pub fn contribution(&self, form: &RecipeFile) -> Result<Contribution, BadFile> {
         Ok(Contribution {
             packages: self.packages(&form.packages)?,
+            users: self.users(&form.users)?,
             files: self.files(&form.files)?,
             run: form.run.iter().map(|step| self.step(step)).collect::<Result<_, _>>()?,
             services: self.services(&form.services)?,
             tests: form.test.iter().map(|test| self.command(test)).collect::<Result<_, _>>()?,
+            kernel_cmdline: self.kernel_cmdline(&form.kernel_cmdline)?,
             root: form.root,
             instance: self.instance(&form.instance)?,
         })
@@ -106,43 +117,6 @@ impl Rendered<'_> {
         Ok(names)
     }
 
-    fn files(&self, forms: &[FileForm]) -> Result<Vec<PlannedFile>, BadFile> {
-        let mut files: Vec<PlannedFile> = Vec::new();
-        for form in forms {
-            let path = self.image_path(&form.path)?;
-            if files.iter().any(|file| file.path == path) {
-                return Err(self.bad(form.path.at, format!("`{path}` is listed twice")));
-            }
-            let content = match (&form.copy, &form.template, &form.content) {
-                (Some(copy), None, None) => Source::Copy(self.inside(&self.folder(), copy)?),
-                (None, Some(template), None) => {
-                    let (file, text) = self.template(template)?;
-                    Source::Text(render::render(&file, &text, self.vars)?)
-                }
-                (None, None, Some(text)) => Source::Text(text.value.clone()),
-                _ => {
-                    let message = format!("`{path}` needs exactly one of `copy`, `template` and `content`");
-                    return Err(self.bad(form.path.at, message));
-                }
-            };
-            let digest = match &content {
-                Source::Text(text) => blake3::hash(text.as_bytes()),
-                Source::Copy(file) => digest(file)
-                    .map_err(|error| self.bad(form.path.at, format!("{}: {error}", file.display())))?,
-            };
-            let (user, group) = self.owner(form.owner.as_ref())?;
-            files.push(PlannedFile {
-                path,
-                mode: self.mode(form.mode.as_ref())?,
-                user,
-                group,
-                digest: digest.to_hex().to_string(),
-                source: content,
-            });
-        }
-        Ok(files)
-    }
-
     fn step(&self, form: &StepForm) -> Result<Step, BadFile> {
         let command = self.command(&form.command)?;
         let timeout = match &form.timeout {
@@ -161,6 +135,15 @@ impl Rendered<'_> {
                 return Err(self.bad(form.command.at, message));
             }
         }
+        let mut secrets: Vec<String> = Vec::new();
+        for secret in &form.secrets {
+            if !is_secret_name(secret) || secrets.contains(&secret.value) {
+                return Err(self
+                    .bad(secret.at, format!("`{secret}` is not the name of a secret, or listed twice"))
+                    .help("expected letters, digits, underscores and hyphens"));
+            }
+            secrets.push(secret.value.clone());
+        }
         let first_line = || command.trim().lines().next().unwrap_or_default().to_owned();
         Ok(Step {
             title: form.name.clone().unwrap_or_else(first_line),
@@ -168,7 +151,24 @@ impl Rendered<'_> {
             network: form.network,
             timeout,
             env: form.env.clone(),
+            secrets,
         })
+    }
+
+    /// Words, none of which may say where the root is: that differs from provider to provider.
+    fn kernel_cmdline(&self, words: &[Located<String>]) -> Result<Vec<String>, BadFile> {
+        for word in words {
+            let name = word.split('=').next().unwrap_or_default();
+            if word.is_empty() || !word.chars().all(|c| c.is_ascii_graphic() && !"\"'\\".contains(c)) {
+                return Err(self
+                    .bad(word.at, format!("`{word}` is not a word for the kernel"))
+                    .help("expected one word an entry, such as `quiet` or `mitigations=off`"));
+            }
+            if ["root", "ro", "rw", "init", "ip"].contains(&name) || name.starts_with("ovenproof.") {
+                return Err(self.bad(word.at, format!("`{name}` is said by whoever starts an instance")));
+            }
+        }
+        Ok(words.iter().map(|word| word.value.clone()).collect())
     }
 
     fn services(&self, form: &ServicesForm) -> Result<Services, BadFile> {
@@ -275,7 +275,7 @@ impl Rendered<'_> {
         }
     }
 
-    fn image_path(&self, path: &Located<String>) -> Result<String, BadFile> {
+    pub(super) fn image_path(&self, path: &Located<String>) -> Result<String, BadFile> {
         if !source::is_plain_absolute(path) {
             return Err(self
                 .bad(path.at, format!("`{path}` is not a path in the image"))
@@ -288,7 +288,7 @@ impl Rendered<'_> {
         }
     }
 
-    fn mode(&self, mode: Option<&Located<String>>) -> Result<u32, BadFile> {
+    pub(super) fn mode(&self, mode: Option<&Located<String>>) -> Result<u32, BadFile> {
         let Some(mode) = mode else { return Ok(0o644) };
         let digits = (3..=4).contains(&mode.len()) && mode.bytes().all(|b| (b'0'..=b'7').contains(&b));
         match u32::from_str_radix(mode, 8) {
@@ -299,7 +299,7 @@ impl Rendered<'_> {
         }
     }
 
-    fn owner(&self, owner: Option<&Located<String>>) -> Result<(String, String), BadFile> {
+    pub(super) fn owner(&self, owner: Option<&Located<String>>) -> Result<(String, String), BadFile> {
         let Some(owner) = owner else { return Ok(("root".to_owned(), "root".to_owned())) };
         let plain = |name: &str| {
             !name.is_empty()
@@ -314,19 +314,19 @@ impl Rendered<'_> {
         }
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> PathBuf {
         match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         }
     }
 
-    fn inside(&self, root: &Path, name: &Located<String>) -> Result<PathBuf, BadFile> {
-        source::inside(root, name).map_err(|message| self.bad(name.at, message))
+    pub(super) fn inside(&self, root: &Path, name: &Located<String>) -> Result<PathBuf, BadFile> {
+        source::file_inside(root, name).map_err(|message| self.bad(name.at, message))
     }
 
     /// A file of the `templates` folder, which stands beside the recipe's folder.
-    fn template(&self, name: &Located<String>) -> Result<(PathBuf, String), BadFile> {
+    pub(super) fn template(&self, name: &Located<String>) -> Result<(PathBuf, String), BadFile> {
         let folder = self.folder();
         let root = match folder.parent().filter(|_| folder != Path::new(".")) {
             Some(above) => above.join("templates"),
@@ -338,10 +338,4 @@ impl Rendered<'_> {
         let text = read_text(&shown)?;
         Ok((shown, text))
     }
-}
-
-fn digest(path: &Path) -> std::io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path)?)?;
-    Ok(hasher.finalize())
 }

@@ -1,12 +1,13 @@
 //! From a recipe's path to a checked chain of recipes, base first, and from there to a plan.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::check::{Contribution, Rendered};
 use super::form::RecipeFile;
 use super::instance::InstanceDefaults;
-use super::plan::{Plan, Root, Work};
-use super::{render, vars};
+use super::plan::{Debian, Keyring, Plan, Root, Work};
+use super::{lock, placing, render, vars};
 use crate::diagnostic::{BadFile, Located, closest, read_text};
 
 /// More recipes on top of each other than this are a mistake.
@@ -40,7 +41,7 @@ struct Link {
 }
 
 enum From {
-    Debian(String),
+    Debian(Debian),
     Recipe(PathBuf),
 }
 
@@ -50,7 +51,7 @@ impl Recipe {
         let mut chain: Vec<Link> = Vec::new();
         let mut known: Vec<String> = Vec::new();
         let mut next = path.to_owned();
-        let suite = loop {
+        let debian = loop {
             let text = read_text(&next)?;
             let declared = vars::declared(&next, &text)?;
             known.extend(declared.keys().cloned());
@@ -63,12 +64,16 @@ impl Recipe {
             let from = read_from(&rendered, &form)?;
             let part = rendered.contribution(&form)?;
             let name = form.name.value.clone();
+            if let (From::Recipe(parent), Some(_)) = (&from, &form.debian) {
+                let message = format!("`debian` belongs in {}, on which this stands", parent.display());
+                return Err(rendered.bad(form.from.at, message));
+            }
             if let From::Recipe(parent) = &from {
                 refuse_cycle(&rendered, &form.from, &chain, &name, parent)?;
             }
             chain.push(Link { name, path: next.clone(), part });
             match from {
-                From::Debian(suite) => break suite,
+                From::Debian(debian) => break debian,
                 From::Recipe(parent) => next = parent,
             }
         };
@@ -76,7 +81,7 @@ impl Recipe {
         known.dedup();
         vars::refuse_unknown(path, &known, sets)?;
         chain.reverse();
-        resolve(path, suite, chain)
+        resolve(path, debian, chain)
     }
 
     /// The layers and the image that this recipe makes.
@@ -108,7 +113,7 @@ fn read_from(rendered: &Rendered, form: &RecipeFile) -> Result<From, BadFile> {
     if let Some((distribution, suite)) = from.split_once(':') {
         let plain = !suite.is_empty() && suite.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         return match distribution {
-            "debian" if plain => Ok(From::Debian(suite.to_owned())),
+            "debian" if plain => debian(rendered, form, suite).map(From::Debian),
             "debian" => Err(rendered
                 .bad(from.at, format!("`{suite}` is not the name of a Debian release"))
                 .help("expected a name such as `debian:bookworm`")),
@@ -128,6 +133,52 @@ fn read_from(rendered: &Rendered, form: &RecipeFile) -> Result<From, BadFile> {
         Some(best) => bad.help(format!("did you mean `{best}`?")),
         None => bad.help("expected `debian:SUITE` or the name of another recipe"),
     })
+}
+
+/// Where a release of Debian comes from. Only what is fetched over the network: a recipe cannot read the
+/// host's files.
+fn debian(rendered: &Rendered, form: &RecipeFile, suite: &str) -> Result<Debian, BadFile> {
+    let mut debian = Debian { suite: suite.to_owned(), ..Debian::default() };
+    let Some(form) = &form.debian else { return Ok(debian) };
+    let is_url = |text: &str| {
+        ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme) && text.len() > scheme.len())
+            && text.chars().all(|c| c.is_ascii_graphic() && !"\"'`$\\|;&<>".contains(c))
+    };
+    let is_word = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._/+".contains(c))
+    };
+    if let Some(mirror) = &form.mirror {
+        if !is_url(mirror) {
+            let message = format!("`{mirror}` is not the URL of an archive");
+            return Err(rendered.bad(mirror.at, message).help("expected `http://` or `https://`"));
+        }
+        debian.mirror = Some(mirror.value.clone());
+    }
+    if let Some(bad) = form.components.iter().find(|component| !is_word(component)) {
+        return Err(rendered.bad(bad.at, format!("`{bad}` is not a component, such as `main`")));
+    }
+    debian.components = form.components.iter().map(|component| component.value.clone()).collect();
+    for line in &form.sources {
+        let mut words = line.split(' ').filter(|word| !word.is_empty()).peekable();
+        let deb = words.next() == Some("deb");
+        if words.peek().is_some_and(|word| word.starts_with('[') && word.ends_with(']')) {
+            words.next();
+        }
+        let good = deb && words.next().is_some_and(is_url) && words.next().is_some_and(is_word);
+        if !good || !words.all(is_word) || line.contains(char::is_control) {
+            return Err(rendered
+                .bad(line.at, format!("`{line}` is not a source of packages"))
+                .help("expected `deb URL SUITE COMPONENT...`, the URL with `http://` or `https://`"));
+        }
+        debian.sources.push(line.value.clone());
+    }
+    if let Some(keyring) = &form.keyring {
+        let path = rendered.inside(&rendered.folder(), keyring)?;
+        let digest = placing::digest(&path)
+            .map_err(|error| rendered.bad(keyring.at, format!("{}: {error}", path.display())))?;
+        debian.keyring = Some(Keyring { digest, path });
+    }
+    Ok(debian)
 }
 
 /// Names of the other recipes in the folder.
@@ -167,16 +218,20 @@ fn refuse_cycle(
 }
 
 /// Joins the contributions of a chain, base first.
-fn resolve(path: &Path, suite: String, chain: Vec<Link>) -> Result<Recipe, BadFile> {
+fn resolve(path: &Path, debian: Debian, chain: Vec<Link>) -> Result<Recipe, BadFile> {
     let name = chain.last().map(|link| link.name.clone()).unwrap_or_default();
     let mut works =
-        vec![(chain.first().map(|link| link.name.clone()).unwrap_or_default(), Work::Base { suite })];
+        vec![(chain.first().map(|link| link.name.clone()).unwrap_or_default(), Work::Base(debian))];
     let mut instance = InstanceDefaults::default();
-    let (mut tests, mut files, mut root) = (Vec::new(), Vec::new(), Root::default());
+    let (mut tests, mut kernel_cmdline, mut files) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut locks, mut root) = (BTreeMap::new(), Root::default());
     for Link { name, path, part } in chain {
         let mut add = |work| works.push((name.clone(), work));
         if !part.packages.is_empty() {
             add(Work::Packages(part.packages));
+        }
+        if !part.users.is_empty() {
+            add(Work::Users(part.users));
         }
         if !part.files.is_empty() {
             add(Work::Files(part.files));
@@ -185,7 +240,10 @@ fn resolve(path: &Path, suite: String, chain: Vec<Link>) -> Result<Recipe, BadFi
         if !part.services.is_empty() {
             add(Work::Services(part.services));
         }
+        let lock = lock::path_of(&path);
+        locks.insert(name.clone(), lock::read(&lock)?);
         tests.extend(part.tests);
+        kernel_cmdline.extend(part.kernel_cmdline);
         root = part.root.unwrap_or(root);
         files.push(path);
         let own = part.instance;
@@ -198,12 +256,12 @@ fn resolve(path: &Path, suite: String, chain: Vec<Link>) -> Result<Recipe, BadFi
         instance.files.extend(own.files);
         instance.volumes.extend(own.volumes);
     }
-    works.push((name.clone(), Work::Seal { tests, root }));
+    works.push((name.clone(), Work::Seal { tests, kernel_cmdline, root }));
     if works.len() > MAX_LAYERS {
         let message = format!("makes {} layers, more than {MAX_LAYERS} cannot be stacked", works.len());
         return Err(BadFile::whole(path, message).help("join some of its steps"));
     }
-    let plan = Plan::stack(name.clone(), works, instance)
+    let plan = Plan::stack(name.clone(), works, &locks, instance)
         .map_err(|error| BadFile::whole(path, format!("cannot be put in words: {error}")))?;
     Ok(Recipe { name, path: path.to_owned(), files, plan })
 }

@@ -12,6 +12,8 @@ pub mod check;
 pub mod form;
 pub mod instance;
 pub mod load;
+pub mod lock;
+pub mod placing;
 pub mod plan;
 pub mod render;
 pub mod source;
@@ -20,7 +22,8 @@ pub mod vars;
 pub use form::RecipeFile;
 pub use instance::{InstanceDefaults, InstanceFile, Readiness, VolumeSpec};
 pub use load::{Recipe, locate};
-pub use plan::{Layer, LayerId, Plan, PlannedFile, Services, Step, Work};
+pub use lock::Package;
+pub use plan::{Debian, Layer, LayerId, Plan, PlannedFile, Services, Step, User, Work};
 
 #[cfg(test)]
 mod tests;

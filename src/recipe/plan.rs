@@ -12,9 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::instance::InstanceDefaults;
+use super::lock::{Package, Section};
 
 /// Raised whenever the same plan would be baked to something else than before.
-const FORMAT: &str = "ovenproof layer v3";
+const FORMAT: &str = "ovenproof layer v4";
 /// The same for the seal, which adds what a direct boot needs: the layers below stay.
 const SEAL_FORMAT: &str = "ovenproof seal v5";
 const IMAGE_FORMAT: &str = "ovenproof image v3";
@@ -35,7 +36,7 @@ impl fmt::Display for LayerId {
     }
 }
 
-/// Everything a bake needs; a pure value, the same for the same recipe files and variables.
+/// Everything a bake needs; a pure value, the same for the same recipe files, lock files and variables.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// The recipe's name.
@@ -43,7 +44,7 @@ pub struct Plan {
     /// Base first, seal last.
     pub layers: Vec<Layer>,
     pub instance: InstanceDefaults,
-    /// The id of the image that this plan makes: its layers, its name, and what it says of instances.
+    /// The id of the image that this plan makes, once no packages are open: its layers, its name, and what it says of instances.
     #[serde(skip)]
     pub image: blake3::Hash,
 }
@@ -54,25 +55,69 @@ pub struct Layer {
     /// The recipe of the chain that it comes from; not part of the id.
     pub recipe: String,
     pub work: Work,
+    /// Of a layer that installs packages: what it must come to, to the version; part of the id. `None` leaves
+    /// it open, and then no id from here on up is known before the layer is there.
+    pub lock: Option<Vec<Package>>,
+    /// What to hold to where `lock` leaves it open: the versions of a lock file that was made for other
+    /// packages.
+    #[serde(skip)]
+    pub hold: Vec<Package>,
+    /// Ask the archive even if it is known what the layer came to before.
+    #[serde(skip)]
+    pub fresh: bool,
 }
 
 /// What is done to make a layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
-    /// A bare Debian of this suite.
-    Base {
-        suite: String,
-    },
+    /// A bare Debian.
+    Base(Debian),
     Packages(Vec<String>),
+    Users(Vec<User>),
     Files(Vec<PlannedFile>),
     Run(Step),
     Services(Services),
     /// The tests run, then everything goes that must differ between instances.
     Seal {
         tests: Vec<String>,
+        /// Words added to the kernel's command line.
+        kernel_cmdline: Vec<String>,
         root: Root,
     },
+}
+
+/// A release of Debian and where it comes from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Debian {
+    pub suite: String,
+    /// Debian's own archive, if there is none.
+    pub mirror: Option<String>,
+    pub components: Vec<String>,
+    /// Lines of a `sources.list`.
+    pub sources: Vec<String>,
+    pub keyring: Option<Keyring>,
+}
+
+/// Keys that an archive is signed with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Keyring {
+    /// BLAKE3 of the file.
+    pub digest: String,
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+/// A user of the image; a group of the same name is made for it unless it has another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct User {
+    pub name: String,
+    pub uid: Option<u32>,
+    pub group: Option<String>,
+    pub groups: Vec<String>,
+    pub shell: Option<String>,
+    pub home: Option<String>,
+    pub system: bool,
 }
 
 /// What instances may do to the root file system.
@@ -95,7 +140,7 @@ pub struct PlannedFile {
     pub mode: u32,
     pub user: String,
     pub group: String,
-    /// BLAKE3 of the content.
+    /// BLAKE3 of the content; of a directory, `directory`, or `folder` if it is left alone when it is there.
     pub digest: String,
     #[serde(skip)]
     pub source: Source,
@@ -107,6 +152,7 @@ pub enum Source {
     Text(String),
     /// A file on the host, which is read again when it is copied.
     Copy(PathBuf),
+    Directory,
 }
 
 /// One command.
@@ -119,6 +165,8 @@ pub struct Step {
     pub network: bool,
     pub timeout: Duration,
     pub env: BTreeMap<String, String>,
+    /// Names alone: what they stand for is no part of any plan.
+    pub secrets: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -135,11 +183,27 @@ impl Services {
 }
 
 impl Work {
-    /// A word for the kind of layer: `base`, `packages`, `files`, `run`, `services`, `seal`.
+    /// What a layer that installs packages asks for: what its section of a lock file is made for.
+    pub fn request(&self) -> Option<Vec<String>> {
+        match self {
+            Work::Base(debian) => {
+                let mut request = vec![format!("debian:{}", debian.suite)];
+                request.extend(debian.mirror.clone());
+                request.extend(debian.components.iter().cloned());
+                request.extend(debian.sources.iter().cloned());
+                Some(request)
+            }
+            Work::Packages(names) => Some(names.clone()),
+            _ => None,
+        }
+    }
+
+    /// A word for the kind of layer: `base`, `packages`, `users`, `files`, `run`, `services`, `seal`.
     pub fn kind(&self) -> &'static str {
         match self {
-            Work::Base { .. } => "base",
+            Work::Base(_) => "base",
             Work::Packages(_) => "packages",
+            Work::Users(_) => "users",
             Work::Files(_) => "files",
             Work::Run(_) => "run",
             Work::Services(_) => "services",
@@ -150,7 +214,8 @@ impl Work {
     /// What it is about, in one short line.
     pub fn about(&self) -> String {
         match self {
-            Work::Base { suite } => format!("debian:{suite}"),
+            Work::Base(debian) => format!("debian:{}", debian.suite),
+            Work::Users(users) => some(&users.iter().map(|user| user.name.clone()).collect::<Vec<_>>()),
             Work::Packages(names) => some(names),
             Work::Files(files) => some(&files.iter().map(|file| file.path.clone()).collect::<Vec<_>>()),
             Work::Run(step) => step.title.clone(),
@@ -182,22 +247,77 @@ impl Plan {
         }
     }
 
-    /// Stacks `works`, each with the name of the recipe it comes from, and gives every layer its id.
+    /// Stacks `works`, each with the name of the recipe it comes from, and gives every layer its id. `locks`
+    /// has the lock files of recipes that have one.
     pub(super) fn stack(
         name: String,
         works: Vec<(String, Work)>,
+        locks: &BTreeMap<String, Vec<Section>>,
         instance: InstanceDefaults,
     ) -> Result<Plan, serde_json::Error> {
         let mut layers: Vec<Layer> = Vec::with_capacity(works.len());
         for (recipe, work) in works {
-            let parent = layers.last().map_or("", |layer| layer.id.as_str());
-            let format = if matches!(work, Work::Seal { .. }) { SEAL_FORMAT } else { FORMAT };
-            let id = LayerId(hash(format, parent, &work)?.to_hex().to_string());
-            layers.push(Layer { id, recipe, work });
+            layers.push(Layer {
+                id: LayerId(String::new()),
+                recipe,
+                work,
+                lock: None,
+                hold: Vec::new(),
+                fresh: false,
+            });
         }
-        let seal = layers.last().map_or("", |layer| layer.id.as_str());
-        let image = hash(IMAGE_FORMAT, seal, &(&name, &instance))?;
-        Ok(Plan { name, layers, instance, image })
+        for layer in &mut layers {
+            let Some(request) = layer.work.request() else { continue };
+            let sections = locks.get(&layer.recipe).map_or(&[][..], Vec::as_slice);
+            match sections.iter().find(|section| section.request == request) {
+                Some(section) => layer.lock = Some(section.packages.clone()),
+                None => layer.hold = sections.iter().flat_map(|section| section.packages.clone()).collect(),
+            }
+        }
+        let mut plan = Plan { name, layers, instance, image: blake3::Hash::from_bytes([0; 32]) };
+        plan.name_layers()?;
+        Ok(plan)
+    }
+
+    fn name_layers(&mut self) -> Result<(), serde_json::Error> {
+        let mut parent = String::new();
+        for layer in &mut self.layers {
+            let format = if matches!(layer.work, Work::Seal { .. }) { SEAL_FORMAT } else { FORMAT };
+            parent = hash(format, &parent, &(&layer.work, &layer.lock))?.to_hex().to_string();
+            layer.id = LayerId(parent.clone());
+        }
+        self.image = hash(IMAGE_FORMAT, &parent, &(&self.name, &self.instance))?;
+        Ok(())
+    }
+
+    /// The first layer whose packages are still open: from there on, ids are not the last word.
+    pub fn open(&self) -> Option<usize> {
+        self.layers.iter().position(|layer| layer.work.request().is_some() && layer.lock.is_none())
+    }
+
+    /// Says what the packages of a layer have come to.
+    pub fn settle(&mut self, index: usize, packages: Vec<Package>) -> Result<(), serde_json::Error> {
+        if let Some(layer) = self.layers.get_mut(index) {
+            layer.lock = Some(packages);
+        }
+        self.name_layers()
+    }
+
+    /// Forgets what the lock file of a recipe says.
+    pub fn unlock(&mut self, recipe: &str) -> Result<(), serde_json::Error> {
+        for layer in self.layers.iter_mut().filter(|layer| layer.recipe == recipe) {
+            (layer.lock, layer.hold, layer.fresh) = (None, Vec::new(), true);
+        }
+        self.name_layers()
+    }
+
+    /// What the lock file of a recipe of the chain should say, as far as it is known.
+    pub fn lock_of(&self, recipe: &str) -> Vec<Section> {
+        let own = self.layers.iter().filter(|layer| layer.recipe == recipe);
+        own.filter_map(|layer| {
+            Some(Section { request: layer.work.request()?, packages: layer.lock.clone()? })
+        })
+        .collect()
     }
 }
 

@@ -70,7 +70,16 @@ const BAD: &[(&str, &str)] = &[
     ("mode with an eight", "files:\n  - { path: /etc/motd, content: hi, mode: '0648' }"),
     ("bad owner", "files:\n  - { path: /etc/motd, content: hi, owner: root }"),
     ("copy that is missing", "files:\n  - { path: /etc/motd, copy: files/modt }"),
-    ("copy of a directory", "files:\n  - { path: /etc/motd, copy: files }"),
+    ("copy of a folder with a mode", "files:\n  - { path: /etc/motd, copy: files, mode: '0644' }"),
+    ("directory with content", "files:\n  - { path: /srv/x, directory: true, content: hi }"),
+    ("bad user", "users: [{ name: Root }]"),
+    ("user listed twice", "users: [{ name: app }, { name: app }]"),
+    ("user without a number", "users: [{ name: app, uid: 0 }]"),
+    ("relative home", "users: [{ name: app, home: home }]"),
+    ("bad secret", "run:\n  - { command: 'true', secrets: [../x] }"),
+    ("root for the kernel", "kernel_cmdline: [root=/dev/sda]"),
+    ("two words for the kernel", "kernel_cmdline: [a b]"),
+    ("archive of somebody else's base", "debian: { mirror: 'http://localhost/' }"),
     ("copy from above", "files:\n  - { path: /etc/motd, copy: ../outside/secret }"),
     ("copy of an absolute path", "files:\n  - { path: /etc/motd, copy: /etc/shadow }"),
     ("copy through a link that leads out", "files:\n  - { path: /etc/motd, copy: link }"),
@@ -130,6 +139,9 @@ fn bad_heads_and_bad_settings_are_answered_too() {
         ("unknown recipe", "name: x\nfrom: bsae\n", &[]),
         ("unknown distribution", "name: x\nfrom: gentoo:now\n", &[]),
         ("not a release", "name: x\nfrom: 'debian:../x'\n", &[]),
+        ("archive in a file", "name: x\nfrom: debian:bookworm\ndebian: { mirror: 'file:///srv' }\n", &[]),
+        ("bad source", "name: x\nfrom: debian:bookworm\ndebian: { sources: ['deb /srv ./'] }\n", &[]),
+        ("keys from above", "name: x\nfrom: debian:bookworm\ndebian: { keyring: ../outside/secret }\n", &[]),
         ("itself", "name: x\nfrom: x\n", &[]),
         ("a circle", "name: x\nfrom: y\n", &[]),
         ("unknown variable", &settable, &[("prot", "1")]),
@@ -164,7 +176,9 @@ fn a_recipe_stands_on_the_layers_of_its_parent() {
     assert_eq!(kinds(&base), ["base", "packages", "seal"]);
     assert_eq!(kinds(&child), ["base", "packages", "run", "services", "seal"]);
     assert_eq!(base.layers[1].id, child.layers[1].id);
-    assert_eq!(child.layers[4].work, Work::Seal { tests: vec!["true".to_owned()], root: Root::Writable });
+    let seal =
+        Work::Seal { tests: vec!["true".to_owned()], kernel_cmdline: Vec::new(), root: Root::Writable };
+    assert_eq!(child.layers[4].work, seal);
     assert_eq!((child.instance.memory.0, child.instance.cpus), (300 << 20, 1));
 }
 
@@ -178,7 +192,8 @@ fn variables_reach_the_recipe_its_templates_and_its_parents() {
         "name: x\nfrom: base\nvars:\n  port: { type: int, default: 80 }\nfiles:\n  - { path: /c, template: good.conf }\nrun:\n  - command: echo {{ \"it's\" | sh }}\n",
     );
     let plan = folder.load("x", &[("suite", "trixie"), ("port", "81")]).unwrap().plan().clone();
-    assert_eq!(plan.layers[0].work, Work::Base { suite: "trixie".to_owned() });
+    let trixie = Debian { suite: "trixie".to_owned(), ..Debian::default() };
+    assert_eq!(plan.layers[0].work, Work::Base(trixie));
     let Work::Files(files) = &plan.layers[1].work else { panic!("{:?}", plan.layers[1]) };
     assert_eq!(files[0].source, plan::Source::Text("port 81\n".to_owned()));
     assert_eq!(plan.layers[2].work.about(), "echo \"it's\"");

@@ -140,6 +140,11 @@ impl Fold {
         for fault in &mut self.faults {
             fault.state = fault.ended_as();
         }
+        for fault in &mut self.faults {
+            let lost = format!("rpo.{}", fault.id);
+            let known = self.judged.iter().find_map(|(_, judged)| judged.measured.get(&lost));
+            fault.lost_writes = known.map(|number| *number as u64);
+        }
         for (at, times) in indices.into_iter().zip(times) {
             let Some(fault) = self.faults.get_mut(at) else { continue };
             fault.outage_us = times.downtime;

@@ -118,6 +118,7 @@ fn properties(run: &Run) -> Vec<(String, String)> {
         for (what, time) in times {
             all.extend(time.map(|us| (format!("{what}.{}", fault.id), words::number(us as f64 / 1e3))));
         }
+        all.extend(fault.lost_writes.map(|lost| (format!("rpo.{}", fault.id), lost.to_string())));
     }
     if let Some((lost, _)) = run.lost_writes() {
         all.push(("rpo_lost_writes".to_owned(), lost.to_string()));
@@ -460,12 +461,15 @@ mod tests {
               <property name="rto_from_injection_ms.f1-network.partition" value="12323.249"/>
               <property name="rto_from_heal_ms.f1-network.partition" value="323.249"/>
               <property name="steady_from_heal_ms.f1-network.partition" value="323.249"/>
+              <property name="rpo.f1-network.partition" value="0"/>
               <property name="downtime_ms.f2-instance.power_cut" value="3528.122"/>
               <property name="rto_from_injection_ms.f2-instance.power_cut" value="3709.07"/>
+              <property name="rpo.f2-instance.power_cut" value="0"/>
               <property name="downtime_ms.f3-network.delay" value="253.056"/>
               <property name="rto_from_injection_ms.f3-network.delay" value="2485.001"/>
               <property name="rto_from_heal_ms.f3-network.delay" value="256.245"/>
               <property name="steady_from_heal_ms.f3-network.delay" value="256.245"/>
+              <property name="rpo_lost_writes" value="0"/>
             </properties>
             <testcase name="steady state before the first fault" time="5" classname="etcd survives a minority partition"/>
             <testcase name="fault f1 network.partition took effect and was undone" time="12" classname="etcd survives a minority partition">
@@ -488,7 +492,10 @@ mod tests {
             </testcase>
             <testcase name="no acknowledged write lost" time="1" classname="etcd survives a minority partition">
               <system-out><![CDATA[all 313 acknowledged writes were read back
-        lost = 0]]></system-out>
+        acknowledged_writes = 313
+        lost_writes = 0
+        rpo.f1-network.partition = 0
+        rpo.f2-instance.power_cut = 0]]></system-out>
             </testcase>
             <testcase name="linearizable" time="0" classname="etcd survives a minority partition">
               <failure type="violated" message="key k3: a read returned a value that had been overwritten 412 ms before"><![CDATA[key k3: a read returned a value that had been overwritten 412 ms before

@@ -148,13 +148,14 @@ mod tests {
 
         |  | Fault | When | What came of it |
         | --- | --- | --- | --- |
-        | ✅ | f1 network.partition | 48.0s to 60.0s on etcd-2 | proof: the switch dropped 38 frames between etcd-2 and the others<br>clients waited at most 710 ms, over 12.3 s after injection; back 323 ms after its end (RTO) |
-        | ✅ | f2 instance.power\_cut | 65.0s to 73.5s on etcd-1 | proof: process 4711 is gone; 17 of 52 unflushed writes were kept<br>clients waited at most 3.53 s, over 3.71 s after injection |
+        | ✅ | f1 network.partition | 48.0s to 60.0s on etcd-2 | proof: the switch dropped 38 frames between etcd-2 and the others<br>clients waited at most 710 ms, over 12.3 s after injection; back 323 ms after its end (RTO); 0 acknowledged writes lost (RPO) |
+        | ✅ | f2 instance.power\_cut | 65.0s to 73.5s on etcd-1 | proof: process 4711 is gone; 17 of 52 unflushed writes were kept<br>clients waited at most 3.53 s, over 3.71 s after injection; 0 acknowledged writes lost (RPO) |
         | ✅ | f3 network.delay | 69.0s to 78.0s on etcd-1, etcd-2, etcd-3 | proof: the switch delayed 211 frames by 80.3 ms in the median<br>clients waited at most 253 ms, over 2.49 s after injection; back 256 ms after its end (RTO) |
         | ➖ | f4 clock\_skew |  | skipped: this provider cannot set clocks |
 
         - 699 operations: 590 ok, 52 failed, 57 indeterminate; availability 84.4%
         - longest outage 3.53 s; latency p50 150 ms, p99 646 ms
+        - 0 of 313 acknowledged writes lost (RPO)
 
         <details><summary>linearizable</summary>
 
@@ -178,13 +179,14 @@ mod tests {
 
         |  | Fault | When | What came of it |
         | --- | --- | --- | --- |
-        | ✅ | f1 network.partition | 48.0s to 60.0s on etcd-2 | proof: the switch dropped 38 frames between etcd-2 and the others<br>clients waited at most 710 ms, over 12.3 s after injection; back 323 ms after its end (RTO) |
-        | ✅ | f2 instance.power\_cut | 65.0s to 73.5s on etcd-1 | proof: process 4711 is gone; 17 of 52 unflushed writes were kept<br>clients waited at most 3.53 s, over 3.71 s after injection |
+        | ✅ | f1 network.partition | 48.0s to 60.0s on etcd-2 | proof: the switch dropped 38 frames between etcd-2 and the others<br>clients waited at most 710 ms, over 12.3 s after injection; back 323 ms after its end (RTO); 0 acknowledged writes lost (RPO) |
+        | ✅ | f2 instance.power\_cut | 65.0s to 73.5s on etcd-1 | proof: process 4711 is gone; 17 of 52 unflushed writes were kept<br>clients waited at most 3.53 s, over 3.71 s after injection; 0 acknowledged writes lost (RPO) |
         | ✅ | f3 network.delay | 69.0s to 78.0s on etcd-1, etcd-2, etcd-3 | proof: the switch delayed 211 frames by 80.3 ms in the median<br>clients waited at most 253 ms, over 2.49 s after injection; back 256 ms after its end (RTO) |
         | ➖ | f4 clock\_skew |  | skipped: this provider cannot set clocks |
 
         - 699 operations: 590 ok, 52 failed, 57 indeterminate; availability 84.4%
         - longest outage 3.53 s; latency p50 150 ms, p99 646 ms
+        - 0 of 313 acknowledged writes lost (RPO)
         "#);
     }
 

@@ -79,6 +79,8 @@ pub struct FaultRun {
     pub first_success: Recovery,
     /// From its end to steady state.
     pub recovery: Recovery,
+    /// The acknowledged writes whose loss is counted for it; `None` when the scenario did not ask.
+    pub lost_writes: Option<u64>,
 }
 
 /// When something was learned of a fault, and what.
@@ -173,6 +175,7 @@ impl FaultRun {
             from_injection_us: None,
             first_success: Recovery::NotMeasured,
             recovery: Recovery::NotMeasured,
+            lost_writes: None,
         }
     }
 

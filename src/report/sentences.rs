@@ -83,7 +83,10 @@ pub(super) fn consequences(fault: &FaultRun) -> Vec<String> {
             }
             (_, Recovery::NotMeasured) => None,
         };
-        let both: Vec<String> = outage.into_iter().chain(recovery).collect();
+        let lost = fault
+            .lost_writes
+            .map(|lost| format!("{} lost (RPO)", words::plural(lost as usize, "acknowledged write")));
+        let both: Vec<String> = outage.into_iter().chain(recovery).chain(lost).collect();
         if !both.is_empty() {
             told.push(both.join("; "));
         }

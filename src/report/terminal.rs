@@ -173,10 +173,11 @@ mod tests {
         Faults
           ✓ f1 network.partition   48.0s to 60.0s on etcd-2
               proof: the switch dropped 38 frames between etcd-2 and the others
-              clients waited at most 710 ms, over 12.3 s after injection; back 323 ms after its end (RTO)
+              clients waited at most 710 ms, over 12.3 s after injection; back 323 ms after its end (RTO); 0
+              acknowledged writes lost (RPO)
           ✓ f2 instance.power_cut  65.0s to 73.5s on etcd-1
               proof: process 4711 is gone; 17 of 52 unflushed writes were kept
-              clients waited at most 3.53 s, over 3.71 s after injection
+              clients waited at most 3.53 s, over 3.71 s after injection; 0 acknowledged writes lost (RPO)
           ✓ f3 network.delay       69.0s to 78.0s on etcd-1, etcd-2, etcd-3
               proof: the switch delayed 211 frames by 80.3 ms in the median
               clients waited at most 253 ms, over 2.49 s after injection; back 256 ms after its end (RTO)
@@ -186,6 +187,7 @@ mod tests {
         Service
           699 operations: 590 ok, 52 failed, 57 indeterminate; availability 84.4%
           longest outage 3.53 s; latency p50 150 ms, p99 646 ms
+          0 of 313 acknowledged writes lost (RPO)
 
         Expectations
           ✓ no acknowledged write lost
@@ -219,10 +221,11 @@ mod tests {
           ✓ f1 network.partition   48.0s to 60.0s on etcd-2
               proof: the switch dropped 38 frames between etcd-2 and the others
               clients waited at most 710 ms, over 12.3 s after injection; back 323 ms
-              after its end (RTO)
+              after its end (RTO); 0 acknowledged writes lost (RPO)
           ✓ f2 instance.power_cut  65.0s to 73.5s on etcd-1
               proof: process 4711 is gone; 17 of 52 unflushed writes were kept
-              clients waited at most 3.53 s, over 3.71 s after injection
+              clients waited at most 3.53 s, over 3.71 s after injection; 0 acknowledged
+              writes lost (RPO)
           ✓ f3 network.delay       69.0s to 78.0s on etcd-1, etcd-2, etcd-3
               proof: the switch delayed 211 frames by 80.3 ms in the median
               clients waited at most 253 ms, over 2.49 s after injection; back 256 ms
@@ -233,6 +236,7 @@ mod tests {
         Service
           699 operations: 590 ok, 52 failed, 57 indeterminate; availability 84.4%
           longest outage 3.53 s; latency p50 150 ms, p99 646 ms
+          0 of 313 acknowledged writes lost (RPO)
 
         Expectations
           ✓ no acknowledged write lost
@@ -314,7 +318,7 @@ mod tests {
               did not take effect: the switch dropped no frame between etcd-2 and the others
           ✓ f2 instance.power_cut  65.0s to 73.5s on etcd-1
               proof: process 4711 is gone; 17 of 52 unflushed writes were kept
-              clients waited at most 3.53 s, over 3.71 s after injection
+              clients waited at most 3.53 s, over 3.71 s after injection; 0 acknowledged writes lost (RPO)
           ✓ f3 network.delay       69.0s to 78.0s on etcd-1, etcd-2, etcd-3
               proof: the switch delayed 211 frames by 80.3 ms in the median
               clients waited at most 253 ms, over 2.49 s after injection; back 256 ms after its end (RTO)
@@ -324,6 +328,7 @@ mod tests {
         Service
           699 operations: 590 ok, 52 failed, 57 indeterminate; availability 84.4%
           longest outage 3.53 s; latency p50 150 ms, p99 646 ms
+          0 of 313 acknowledged writes lost (RPO)
 
         Expectations
           ✓ no acknowledged write lost

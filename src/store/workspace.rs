@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::home::create_private_dir;
+use crate::userns::remove_tree;
 
 /// An empty directory that is ours alone until it is published or dropped.
 #[derive(Debug)]
@@ -121,14 +122,6 @@ pub(super) fn abandoned(tmp: &Path) -> io::Result<Vec<(PathBuf, OwnedLock)>> {
         }
     }
     Ok(abandoned)
-}
-
-/// Removes a directory and all in it; that it is not there is fine.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,11 @@ fn every_fault_is_proven_and_undone() {
 }
 
 #[test]
+fn faults_of_disks_are_proven_and_undone() {
+    all_proven_and_undone("tests/fixtures/disk-faults.yaml", 6);
+}
+
+#[test]
 fn faults_inside_guests_are_proven_and_undone() {
     all_proven_and_undone("tests/fixtures/guest-faults.yaml", 11);
 }

@@ -22,7 +22,7 @@ use crate::units::Span;
 use crate::verify::probes::{Mode, SteadyProbe, holds, run_probes};
 use crate::verify::question::{Record, ask_after, ask_before};
 use crate::verify::symptoms as trouble;
-use crate::verify::workload::{Sink, Used, close, prepare, run_workload};
+use crate::verify::workload::{NotClosed, Sink, Used, close, prepare, run_workload};
 use crate::verify::{Budget, Clock, Target, judge};
 
 /// Pause between two looks at a steady state that does not hold.
@@ -380,7 +380,12 @@ async fn recover(
     let deadline = Instant::now() + limit.0;
     for (workload, used) in stage.scenario.workloads.iter().zip(used) {
         let looks = close(workload, &stage.targets, used, stage.clock(), stage.sink(), deadline);
-        missing.extend(stage.unless_cancelled(looks).await?.err());
+        finding.problems.extend(used.crashed.iter().map(|why| one_line(why)));
+        match stage.unless_cancelled(looks).await? {
+            Ok(()) => {}
+            Err(NotClosed::Unanswered(why)) => missing.push(why),
+            Err(NotClosed::Crashed(why)) => finding.problems.push(one_line(&why)),
+        }
     }
     let expectations = stage.scenario.expectations();
     stage.unless_cancelled(ask_after(&expectations, &stage.targets, stage.record())).await?;

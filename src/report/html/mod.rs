@@ -86,6 +86,7 @@ struct FaultView {
     from_injection: String,
     first_success: String,
     recovery: String,
+    lost: String,
     told: Vec<String>,
 }
 
@@ -274,6 +275,11 @@ fn fault(fault: &FaultRun) -> FaultView {
         from_injection: fault.from_injection_us.filter(|_| effective).map(words::span).unwrap_or_default(),
         first_success: after(fault.first_success),
         recovery: after(fault.recovery),
+        lost: fault
+            .lost_writes
+            .filter(|_| effective)
+            .map(|lost| words::count(lost as usize))
+            .unwrap_or_default(),
         told: sentences::evidence(fault).iter().map(|text| words::line(text)).collect(),
     }
 }

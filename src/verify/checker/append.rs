@@ -7,7 +7,7 @@
 
 use super::Limits;
 use super::finding::{Finding, count};
-use super::linear::{Elements, History, HistoryChecker, Meter, OutOf, deed, items, keys, told};
+use super::linear::{Elements, History, HistoryChecker, Lost, Meter, OutOf, deed, items, keys, told};
 use crate::journal::{OpOutcome, OpRecord, Verdict};
 
 /// See the module.
@@ -16,7 +16,7 @@ pub struct Append;
 #[derive(Default)]
 pub(in crate::verify) struct ListStory {
     pub(in crate::verify) acknowledged: usize,
-    pub(in crate::verify) lost: Vec<String>,
+    pub(in crate::verify) lost: Vec<Lost>,
     pub(in crate::verify) never_read: usize,
     /// Two reads that cannot both be beginnings of one list.
     forked: Vec<String>,
@@ -120,19 +120,23 @@ fn lost(
             true => place.is_some_and(|place| place < items(&last.output).len()),
             false => items(&last.output).contains(value),
         };
+        let lost = |proof: String| Lost {
+            known_us: append.completed_us,
+            told: format!(
+                "{key}: {value} was lost.\n  {}\n  {proof}",
+                deed(append, &format!("appended {value}"))
+            ),
+        };
         match (last.invoked_us > append.completed_us, is_there) {
-            (true, false) => story.lost.push(format!(
-                "{key}: {value} was lost.\n  {}\n  {}, the last to begin",
-                deed(append, &format!("appended {value}")),
-                deed(last, "read the list without it")
-            )),
+            (true, false) => story
+                .lost
+                .push(lost(format!("{}, the last to begin", deed(last, "read the list without it")))),
             (false, false) if place.is_none() => {
                 match newest.filter(|new| new.invoked_us > append.completed_us) {
-                    Some(new) => story.lost.push(format!(
-                        "{key}: {value} was lost.\n  {}\n  {}, which was read without it",
-                        deed(append, &format!("appended {value}")),
-                        deed(new, &format!("appended {} after it", new.input))
-                    )),
+                    Some(new) => {
+                        let after = deed(new, &format!("appended {} after it", new.input));
+                        story.lost.push(lost(format!("{after}, which was read without it")));
+                    }
                     None => story.never_read += 1,
                 }
             }
@@ -235,8 +239,9 @@ impl HistoryChecker for Append {
             all.unexpected.extend(story.unexpected);
             all.out_of_time.extend(story.out_of_time);
         }
+        let lost = Lost::texts(&all.lost);
         let parts = [
-            (&all.lost, "lost element"),
+            (&lost, "lost element"),
             (&all.forked, "read in another order"),
             (&all.duplicated, "duplicated element"),
             (&all.unexpected, "unexpected element"),

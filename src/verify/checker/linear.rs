@@ -95,6 +95,21 @@ pub(in crate::verify) fn keys<'a>(history: &History<'a>) -> Vec<((&'a str, &'a s
     keys
 }
 
+/// Something that was acknowledged and is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::verify) struct Lost {
+    /// When it was known to be there, in microseconds since the run started.
+    pub(in crate::verify) known_us: u64,
+    pub(in crate::verify) told: String,
+}
+
+impl Lost {
+    /// What is told of each.
+    pub(in crate::verify) fn texts(lost: &[Lost]) -> Vec<String> {
+        lost.iter().map(|lost| lost.told.clone()).collect()
+    }
+}
+
 /// Elements as numbers, in the order in which they were first named.
 #[derive(Default)]
 pub(in crate::verify) struct Elements {

@@ -5,7 +5,7 @@
 
 use super::Limits;
 use super::finding::{Finding, count};
-use super::linear::{Elements, History, HistoryChecker, Meter, OutOf, deed, keys, told};
+use super::linear::{Elements, History, HistoryChecker, Lost, Meter, OutOf, deed, keys, told};
 use crate::journal::{OpOutcome, OpRecord, Verdict};
 
 /// See the module.
@@ -15,7 +15,7 @@ pub struct Queue;
 pub(in crate::verify) struct QueueStory {
     pub(in crate::verify) acknowledged: usize,
     /// Values acknowledged and never taken out.
-    pub(in crate::verify) missing: Vec<String>,
+    pub(in crate::verify) missing: Vec<Lost>,
     /// Of those, so many may have been taken by dequeues without an answer.
     pub(in crate::verify) excused: usize,
     /// Taken out although nobody saw their enqueue ending.
@@ -101,7 +101,8 @@ pub(in crate::verify) fn look(key: &str, ops: &[&OpRecord], meter: &mut Meter) -
         story.recovered += (entry.taken.min(entry.attempted)).saturating_sub(entry.acknowledged) as usize;
         for _ in entry.taken..entry.acknowledged {
             let put = deed(entry.enqueue, &format!("put {} in", entry.enqueue.input));
-            story.missing.push(format!("{key}: {} never came out: {put}", entry.enqueue.input));
+            let told = format!("{key}: {} never came out: {put}", entry.enqueue.input);
+            story.missing.push(Lost { known_us: entry.enqueue.completed_us, told });
         }
     }
     story.excused = story.missing.len().min(unanswered);
@@ -159,8 +160,9 @@ impl HistoryChecker for Queue {
                 ),
             ),
         };
+        let missing = Lost::texts(&all.missing);
         let detail: Vec<String> =
-            [(&all.missing, "missing"), (&all.duplicated, "duplicated"), (&all.unexpected, "unexpected")]
+            [(&missing, "missing"), (&all.duplicated, "duplicated"), (&all.unexpected, "unexpected")]
                 .into_iter()
                 .filter(|(lines, _)| !lines.is_empty())
                 .map(|(lines, what)| told(lines.clone(), what))

@@ -8,7 +8,9 @@
 use super::Limits;
 use super::explain::seconds;
 use super::finding::{Finding, count};
-use super::linear::{Elements, History, HistoryChecker, Meter, OutOf, deed, items, keys, quantile, told};
+use super::linear::{
+    Elements, History, HistoryChecker, Lost, Meter, OutOf, deed, items, keys, quantile, told,
+};
 use crate::journal::{OpOutcome, OpRecord, Verdict};
 
 /// See the module.
@@ -35,7 +37,7 @@ struct Element<'a> {
 pub(in crate::verify) struct SetStory {
     pub(in crate::verify) acknowledged: usize,
     pub(in crate::verify) attempts: usize,
-    pub(in crate::verify) lost: Vec<String>,
+    pub(in crate::verify) lost: Vec<Lost>,
     pub(in crate::verify) never_read: usize,
     pub(in crate::verify) stale: usize,
     duplicated: Vec<String>,
@@ -121,14 +123,9 @@ pub(in crate::verify) fn look(key: &str, ops: &[&OpRecord], meter: &mut Meter) -
         let missing = read_at(element.last_absent).filter(|read| read.invoked_us > element.known);
         match missing {
             Some(read) if element.last_present < element.last_absent => {
-                story.lost.push(tell_lost(
-                    key,
-                    add,
-                    element.known,
-                    read,
-                    read_at(element.last_present),
-                    read_at(all),
-                ));
+                let seen = read_at(element.last_present);
+                let told = tell_lost(key, add, element.known, read, seen, read_at(all));
+                story.lost.push(Lost { known_us: element.known, told });
             }
             Some(read) => {
                 story.stale += 1;
@@ -216,7 +213,7 @@ impl HistoryChecker for Set {
             ),
         };
         let detail: Vec<String> = [
-            told(all.lost.clone(), "lost"),
+            told(Lost::texts(&all.lost), "lost"),
             told(all.duplicated.clone(), "duplicated"),
             told(all.unexpected.clone(), "unexpected"),
         ]

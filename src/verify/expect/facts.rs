@@ -200,3 +200,8 @@ impl<'a> Facts<'a> {
 pub(super) fn attempts(ops: &[&OpRecord]) -> Vec<Attempt> {
     ops.iter().map(|op| Attempt::from(*op)).collect()
 }
+
+/// Whether the fault of this name, such as `f1-instance.kill`, is of this kind.
+pub(super) fn is_of_kind(fault: &str, kind: &str) -> bool {
+    fault.split_once('-').is_some_and(|(_, name)| name == kind)
+}

@@ -3,6 +3,7 @@
 //! Only reads that began after the last acknowledged write of their register are looked at. What was wrong on
 //! the way is the business of linearizability.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::facts::{COLLECTIONS, Facts, REGISTERS, attempts};
@@ -12,8 +13,9 @@ use crate::journal::{OpRecord, Verdict};
 use crate::verify::Budget;
 use crate::verify::checker::explain::{Teller, seconds};
 use crate::verify::checker::history::{ABSENT, KeyHistory, OPEN, Op, ValueId, by_key};
-use crate::verify::checker::linear::{History, Meter, OutOf, keys};
+use crate::verify::checker::linear::{History, Lost, Meter, OutOf, keys};
 use crate::verify::checker::{append, queue, set};
+use crate::verify::service::Fault;
 
 /// So many lost registers are told of in full.
 const TOLD: usize = 20;
@@ -47,34 +49,61 @@ impl Expect for NoAcknowledgedWriteLost {
     }
 
     fn judge(&self, facts: &Facts<'_>, budget: Budget) -> Finding {
-        let (registers, collections) = (facts.of_kinds(REGISTERS), facts.history(COLLECTIONS));
-        let all: Vec<&OpRecord> = registers.iter().chain(&collections.ops).copied().collect();
-        if let Some(why) = facts.too_little("operation", &attempts(&all)) {
-            return Finding::new(Verdict::Error, why);
-        }
-        let mut tally = Tally::default();
-        if let Err(why) = tally.registers(&registers) {
-            return Finding::new(Verdict::Error, why);
-        }
-        if let Err(OutOf(what)) = tally.collections(facts, &collections, budget) {
-            return Finding::new(Verdict::Unknown, format!("out of {what}"));
-        }
-        tally.finding(if collections.ops.is_empty() { "register" } else { "key" })
+        Tally::of(facts, budget).map_or_else(|why| why, |tally| tally.finding(facts))
     }
 }
 
 /// What was promised and what became of it, over all keys.
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
+    /// A key, in words.
+    what: &'static str,
     acknowledged: usize,
-    lost: usize,
+    /// When each of the lost was acknowledged.
+    lost: Vec<u64>,
     /// Keys of which something was lost, each told.
     losses: Vec<String>,
-    unread: Vec<String>,
+    pub(super) unread: Vec<String>,
     kept: usize,
 }
 
 impl Tally {
+    /// The error is the finding when there is nothing to count, or no budget.
+    pub(super) fn of(facts: &Facts<'_>, budget: Budget) -> Result<Self, Finding> {
+        let (registers, collections) = (facts.of_kinds(REGISTERS), facts.history(COLLECTIONS));
+        let all: Vec<&OpRecord> = registers.iter().chain(&collections.ops).copied().collect();
+        if let Some(why) = facts.too_little("operation", &attempts(&all)) {
+            return Err(Finding::new(Verdict::Error, why));
+        }
+        let what = if collections.ops.is_empty() { "register" } else { "key" };
+        let mut tally = Tally { what, ..Tally::default() };
+        tally.registers(&registers).map_err(|why| Finding::new(Verdict::Error, why))?;
+        tally
+            .collections(facts, &collections, budget)
+            .map_err(|OutOf(what)| Finding::new(Verdict::Unknown, format!("out of {what}")))?;
+        Ok(tally)
+    }
+
+    pub(super) fn lost(&self) -> usize {
+        self.lost.len()
+    }
+
+    /// How many of the lost are counted for each fault: for those that were at work when it was acknowledged;
+    /// otherwise for the next one, which found it not yet safe; after the last, for that one.
+    pub(super) fn by_fault<'a>(&self, facts: &Facts<'a>) -> Vec<(&'a str, usize)> {
+        let mut counted: Vec<(&Fault<'a>, usize)> = facts.faults.iter().map(|fault| (fault, 0)).collect();
+        for at in &self.lost {
+            let at_work =
+                |fault: &Fault<'_>| fault.injected <= *at && fault.healed.is_none_or(|end| *at <= end);
+            let next = facts.faults.iter().find(|fault| fault.injected > *at).or(facts.faults.last());
+            let nobody = !facts.faults.iter().any(at_work);
+            for (fault, lost) in &mut counted {
+                *lost += usize::from(at_work(fault) || (nobody && next == Some(*fault)));
+            }
+        }
+        counted.into_iter().map(|(fault, lost)| (fault.name, lost)).collect()
+    }
+
     fn registers(&mut self, ops: &[&OpRecord]) -> Result<(), String> {
         let histories = by_key(ops)?;
         for history in &histories {
@@ -84,7 +113,7 @@ impl Tally {
                 End::NeverRead => self.unread.push(history.key.to_owned()),
                 End::Kept => self.kept += 1,
                 End::Lost(loss) => {
-                    self.lost += loss.lost.len();
+                    self.lost.extend(loss.lost.iter().map(|op| op.completed));
                     self.losses.push(loss.tell(ops));
                 }
             }
@@ -96,39 +125,45 @@ impl Tally {
     fn collections(&mut self, facts: &Facts<'_>, history: &History<'_>, budget: Budget) -> Result<(), OutOf> {
         let mut meter = Meter::new(budget.start());
         for ((workload, key), ops) in keys(history) {
-            let (acknowledged, lost, lines, unread) = match facts.kind_of(workload) {
+            let (acknowledged, lost, told, unread) = match facts.kind_of(workload) {
                 "set" => {
                     let story = set::look(key, &ops, &mut meter)?;
-                    (story.acknowledged, story.lost.len(), story.lost, story.never_read > 0)
+                    let told = Lost::texts(&story.lost);
+                    (story.acknowledged, story.lost, told, story.never_read > 0)
                 }
                 "append" => {
                     let story = append::look(key, &ops, &mut meter)?;
-                    (story.acknowledged, story.lost.len(), story.lost, story.never_read > 0)
+                    let told = Lost::texts(&story.lost);
+                    (story.acknowledged, story.lost, told, story.never_read > 0)
                 }
                 _ => {
                     let story = queue::look(key, &ops, &mut meter)?;
                     // What a dequeue without an answer may have taken is not known to be lost.
                     let unclear = !story.missing.is_empty() && story.lost() == 0;
-                    (story.acknowledged, story.lost(), story.missing, unclear)
+                    let told = Lost::texts(&story.missing);
+                    // Which of the missing are lost nobody knows: those that were acknowledged last count.
+                    let (lost, mut missing) = (story.lost(), story.missing);
+                    missing.sort_by_key(|lost| Reverse(lost.known_us));
+                    missing.truncate(lost);
+                    (story.acknowledged, missing, told, unclear)
                 }
             };
             self.acknowledged += acknowledged;
-            match (acknowledged, lost, unread) {
+            match (acknowledged, lost.len(), unread) {
                 (0, ..) => {}
                 (_, 0, true) => self.unread.push(key.to_owned()),
                 (_, 0, false) => self.kept += 1,
-                (_, some, _) => {
-                    self.lost += some;
-                    self.losses.push(lines.join("\n"));
+                _ => {
+                    self.lost.extend(lost.iter().map(|lost| lost.known_us));
+                    self.losses.push(told.join("\n"));
                 }
             }
         }
         Ok(())
     }
 
-    /// `what` names a key.
-    fn finding(self, what: &str) -> Finding {
-        let acknowledged = self.acknowledged;
+    pub(super) fn finding(&self, facts: &Facts<'_>) -> Finding {
+        let (what, acknowledged) = (self.what, self.acknowledged);
         let finding = match (self.losses.len(), self.unread.len(), self.kept) {
             (0, 0, 0) => Finding::new(Verdict::Error, "nothing was learned: no write was acknowledged"),
             (0, 0, kept) => Finding::new(
@@ -147,7 +182,7 @@ impl Tally {
                 Verdict::Fail,
                 format!(
                     "{} of {acknowledged} acknowledged lost, on {}",
-                    count(self.lost, "write"),
+                    count(self.lost(), "write"),
                     count(some, what)
                 ),
             ),
@@ -159,10 +194,13 @@ impl Tally {
         if !self.unread.is_empty() {
             lines.push(format!("never answered at the end: {}", self.unread.join(", ")));
         }
-        finding
+        let finding = finding
             .detailed(lines.join("\n"))
             .measured("acknowledged_writes", acknowledged as f64)
-            .measured("lost_writes", self.lost as f64)
+            .measured("lost_writes", self.lost() as f64);
+        self.by_fault(facts)
+            .into_iter()
+            .fold(finding, |finding, (fault, lost)| finding.measured(format!("rpo.{fault}"), lost as f64))
     }
 }
 

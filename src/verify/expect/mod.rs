@@ -10,6 +10,7 @@
 //! | recovers within | `slowest_recovery_ms` |
 //! | rto | `slowest_ms` |
 //! | rpo | `lost_writes`, `acknowledged_writes` |
+//! | no acknowledged write lost and rpo, for each fault | `rpo.FAULT`, in writes |
 //! | replicas agree | `agreed_after_ms` (from the first question), `agreed_after_heal_ms`, `different_answers` |
 //! | files intact | `files` |
 //! | availability and recovery, for each fault | `downtime_ms.FAULT`, `rto_from_injection_ms.FAULT`, `rto_from_heal_ms.FAULT`, `steady_from_heal_ms.FAULT` |
@@ -40,7 +41,7 @@ pub use files::FilesIntact;
 pub use known::{Complaint, Known};
 pub use recovery::RecoversWithin;
 pub use replicas::ReplicasAgree;
-pub use rpo::Rpo;
+pub use rpo::{Rpo, RpoOfFault};
 pub use rto::Rto;
 
 use super::checker::finding::{Finding, count};
@@ -153,18 +154,17 @@ impl Expectation {
 /// taken from `entries`; a checker that crashes leaves its own expectation unknown and the others judged.
 pub fn judge(expectations: &[Expectation], entries: &[Entry], budget: Budget) -> Vec<Judged> {
     let facts = Facts::of(entries);
-    expectations
-        .iter()
-        .map(|expectation| {
-            let finding = catch_unwind(AssertUnwindSafe(|| expectation.inner().judge(&facts, budget)));
-            let finding = finding.unwrap_or_else(|_| Finding::new(Verdict::Unknown, "the checker crashed"));
-            Judged {
-                expectation: expectation.title(),
-                verdict: finding.verdict,
-                message: finding.message,
-                detail: finding.detail,
-                measured: finding.measured,
-            }
-        })
-        .collect()
+    expectations.iter().map(|expectation| judge_one(expectation.inner(), &facts, budget)).collect()
+}
+
+fn judge_one(expect: &dyn Expect, facts: &Facts<'_>, budget: Budget) -> Judged {
+    let finding = catch_unwind(AssertUnwindSafe(|| expect.judge(facts, budget)));
+    let finding = finding.unwrap_or_else(|_| Finding::new(Verdict::Unknown, "the checker crashed"));
+    Judged {
+        expectation: expect.title(),
+        verdict: finding.verdict,
+        message: finding.message,
+        detail: finding.detail,
+        measured: finding.measured,
+    }
 }

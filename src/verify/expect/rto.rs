@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::availability::millis;
-use super::facts::Facts;
+use super::facts::{Facts, is_of_kind};
 use super::known::{Complaint, Known};
 use super::{Expect, Finding, count};
 use crate::journal::Verdict;
@@ -46,8 +46,7 @@ pub enum Until {
 
 impl Rto {
     fn means(&self, fault: &str) -> bool {
-        // Faults are called such as `f1-instance.kill`.
-        self.fault.as_ref().is_none_or(|kind| fault.split_once('-').is_some_and(|(_, name)| name == kind))
+        self.fault.as_ref().is_none_or(|kind| is_of_kind(fault, kind))
     }
 
     /// What is known of one fault; times in microseconds.

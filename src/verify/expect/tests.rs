@@ -96,6 +96,8 @@ fn expectations_are_written_as_in_a_scenario() {
 - rto: { from: injection, until: steady, at_most: 1m }
 - rpo: 0
 - rpo: 1
+- rpo: { fault: instance.kill, at_most: 2 }
+- rpo: { at_most: 0 }
 ";
     let parsed: Vec<Expectation> = parse_yaml(Path::new("s.yaml"), text).unwrap();
     let titles: Vec<String> = parsed.iter().map(Expectation::title).collect();
@@ -111,6 +113,8 @@ fn expectations_are_written_as_in_a_scenario() {
             "rto: every fault, from injection to steady state at most 1m",
             "rpo: at most 0 acknowledged writes lost",
             "rpo: at most 1 acknowledged write lost",
+            "rpo: instance.kill, at most 2 acknowledged writes lost",
+            "rpo: every fault, at most 0 acknowledged writes lost",
         ]
     );
     let bad = |text: &str| parse_yaml::<Vec<Expectation>>(Path::new("s.yaml"), text).unwrap_err().to_string();
@@ -159,6 +163,109 @@ fn the_recovery_point_says_how_much_may_be_lost() {
     assert_eq!(story.judge("- rpo: 1").measured["lost_writes"], 1.0);
     // No operation, no promise kept.
     assert_eq!(Story::new(2_000).fault("f1-x", 400, 900).judge("- rpo: 5").verdict, Verdict::Error);
+}
+
+#[test]
+fn every_lost_write_counts_for_the_fault_that_it_met_or_else_for_the_next() {
+    // Of seven writes to one register the first alone is found in the end.
+    let story = Story::new(9_000)
+        .fault("f1-network.partition", 1_000, 2_000)
+        .fault("f2-instance.kill", 4_000, 5_000)
+        .fault("f3-instance.kill", 4_500, 5_500)
+        .write(1, "etcd-1", 1, 10, 20)
+        .write(1, "etcd-1", 2, 100, 110)
+        .write(1, "etcd-1", 3, 1_100, 1_110)
+        .write(1, "etcd-1", 4, 3_000, 3_010)
+        .write(1, "etcd-1", 5, 4_600, 4_610)
+        .write(1, "etcd-1", 6, 5_100, 5_110)
+        .write(1, "etcd-1", 7, 8_000, 8_010)
+        .read(5, "etcd-2", json!(1), 9_500, 9_550);
+    let all = story.judge("- no_acknowledged_write_lost").measured;
+    let of = |fault: &str| all[&format!("rpo.{fault}")];
+    // Before the first and during it.
+    assert_eq!(of("f1-network.partition"), 2.0);
+    // Between the faults, and while two were at work, which both may have lost it.
+    assert_eq!(of("f2-instance.kill"), 2.0);
+    // During both, during this one alone, and after everything.
+    assert_eq!(of("f3-instance.kill"), 3.0);
+    assert_eq!(all["lost_writes"], 6.0);
+
+    let judged = |rpo: &str| story.judge(&format!("- rpo: {{ {rpo} }}"));
+    assert_eq!(judged("at_most: 3").verdict, Verdict::Pass);
+    assert_eq!(judged("fault: network.partition, at_most: 2").verdict, Verdict::Pass);
+    let over = judged("fault: instance.kill, at_most: 1");
+    assert_eq!(over.verdict, Verdict::Fail);
+    assert_eq!(
+        over.message,
+        "f2-instance.kill: 2 acknowledged writes lost; f3-instance.kill: 3 acknowledged writes lost"
+    );
+    assert_eq!(over.measured["rpo.f3-instance.kill"], 3.0);
+    // What did not happen teaches nothing.
+    assert_eq!(judged("fault: instance.stop, at_most: 9").verdict, Verdict::Error);
+}
+
+#[test]
+fn what_may_be_lost_says_nothing_of_what_nobody_could_read() {
+    let mut story = Story::new(2_000)
+        .fault("f1-instance.power_cut", 400, 900)
+        .write(1, "etcd-1", 7, 100, 150)
+        .write(2, "etcd-1", 9, 450, 500)
+        .read(5, "etcd-2", json!(7), 3_000, 3_050);
+    let record = OpRecord {
+        workload: "register".to_owned(),
+        process: 3,
+        node: "etcd-1".to_owned(),
+        key: "other".to_owned(),
+        f: "write".to_owned(),
+        input: json!(1),
+        output: Value::Null,
+        outcome: OpOutcome::Ok,
+        invoked_us: 450 * MS,
+        completed_us: 460 * MS,
+        detail: String::new(),
+    };
+    story.add(460, Event::Op(record));
+    for rpo in ["- rpo: 1", "- rpo: { at_most: 1 }"] {
+        assert_eq!(story.judge(rpo).verdict, Verdict::Unknown, "{rpo}");
+    }
+    assert_eq!(story.judge("- rpo: 0").verdict, Verdict::Fail);
+}
+
+#[test]
+fn what_sets_lists_and_queues_lose_counts_for_its_fault() {
+    for (kind, put, get, found) in [
+        ("set", "add", "read", json!([1])),
+        ("append", "append", "read", json!([1])),
+        ("queue", "enqueue", "dequeue", Value::Null),
+    ] {
+        let mut story = Story::new(9_000)
+            .fault("f1-instance.kill", 1_000, 2_000)
+            .fault("f2-instance.kill", 4_000, 5_000)
+            .op(1, "a", put, json!(1), Value::Null, OpOutcome::Ok, 10, 20)
+            .op(1, "a", put, json!(2), Value::Null, OpOutcome::Ok, 1_100, 1_110)
+            .op(1, "a", put, json!(3), Value::Null, OpOutcome::Ok, 4_100, 4_110);
+        if kind == "queue" {
+            // One of the two may have been taken by a dequeue without an answer: the later one counts as lost.
+            story = story.op(2, "a", get, Value::Null, json!(1), OpOutcome::Ok, 30, 40).op(
+                3,
+                "a",
+                get,
+                Value::Null,
+                Value::Null,
+                OpOutcome::Indeterminate,
+                5_000,
+                5_100,
+            );
+        }
+        let mut story = story.op(5, "b", get, Value::Null, found, OpOutcome::Ok, 9_500, 9_550);
+        story.add(
+            0,
+            Event::Workload { workload: "register".to_owned(), kind: kind.to_owned(), plan: Value::Null },
+        );
+        let measured = story.judge("- rpo: 0").measured;
+        let lost = if kind == "queue" { [0.0, 1.0] } else { [1.0, 1.0] };
+        assert_eq!([measured["rpo.f1-instance.kill"], measured["rpo.f2-instance.kill"]], lost, "{kind}");
+    }
 }
 
 #[test]
@@ -365,4 +472,42 @@ fn a_checker_without_time_says_unknown() {
     let none = Budget { time: Duration::ZERO, ..Budget::default() };
     let judged = judge(&[Expectation::Linearizable], &story.0, none).remove(0);
     assert_eq!(judged.verdict, Verdict::Unknown, "{}", judged.message);
+}
+
+/// A checker with a bug.
+struct Crashing;
+
+impl Expect for Crashing {
+    fn title(&self) -> String {
+        "crashing".to_owned()
+    }
+
+    fn check(&self, _: &Known<'_>) -> Result<(), Complaint> {
+        Ok(())
+    }
+
+    fn judge(&self, _: &Facts<'_>, _: Budget) -> Finding {
+        panic!("a bug")
+    }
+}
+
+#[test]
+fn a_checker_that_crashes_says_unknown_and_the_others_judge_on() {
+    let story = Story::new(2_000).fault("f1-instance.kill", 400, 900).write(1, "etcd-1", 7, 450, 500).read(
+        5,
+        "etcd-2",
+        json!(7),
+        3_000,
+        3_050,
+    );
+    let facts = Facts::of(&story.0);
+    let all: [&dyn Expect; 3] = [&registers::Linearizable, &Crashing, &lost::NoAcknowledgedWriteLost];
+    let judged = all.map(|expect| judge_one(expect, &facts, Budget::default()));
+    assert_eq!(
+        judged.each_ref().map(|judged| judged.verdict),
+        [Verdict::Pass, Verdict::Unknown, Verdict::Pass]
+    );
+    assert_eq!(judged[1].message, "the checker crashed");
+    // A run with such a checker does not pass.
+    assert_eq!(Verdict::of_all(judged.iter().map(|judged| judged.verdict)), Verdict::Unknown);
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod clients;
+mod guard;
 mod kinds;
 mod operation;
 mod run;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use clients::*;
 pub use kinds::WorkloadKind;
-pub use run::{Sink, Used, close, prepare, run_workload};
+pub use run::{NotClosed, Sink, Used, close, prepare, run_workload};
 
 use crate::diagnostic::{BadFile, Located};
 use crate::units::{Rate, Span};

@@ -1,15 +1,17 @@
 //! Running the clients of a workload.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Client, Site};
+use super::guard::{attempt, last_words};
 use super::kinds::{Closing, Generator};
 use super::operation::Request;
 use super::{Workload, WorkloadSpec};
@@ -26,9 +28,20 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// What a workload left behind, for [`close`].
 #[derive(Debug, Clone, Default)]
 pub struct Used {
-    closing: Vec<Closing>,
+    pub(super) closing: Vec<Closing>,
     /// No operation so far has this process number or a higher one.
-    next_process: u32,
+    pub(super) next_process: u32,
+    /// What clients said that crashed, each word once. They are ours: such a run proves nothing.
+    pub crashed: Vec<String>,
+}
+
+/// Why the last look at a workload's keys is not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotClosed {
+    /// The service did not answer.
+    Unanswered(String),
+    /// A client of ours crashed.
+    Crashed(String),
 }
 
 /// Prepares the service for the workload: what the kind and the client want done before the first operation,
@@ -53,7 +66,9 @@ pub async fn prepare(workload: &Workload, targets: &[Target], deadline: Instant)
     loop {
         let limit = (Instant::now() + spec.timeout.0).min(deadline);
         let answer = match nodes.site(at) {
-            Some(site) => client.invoke(site, &request, limit).await,
+            Some(site) => attempt(client.as_mut(), site, &request, limit)
+                .await
+                .map_err(|why| crash_of(&workload.name, &why))?,
             None => return Err(format!("{}: there is no node to prepare", workload.name)),
         };
         if answer.outcome == OpOutcome::Ok {
@@ -87,6 +102,7 @@ pub async fn run_workload(
     }
     let clients = spec.clients.get();
     let generator = Arc::new(Mutex::new(spec.kind.kind().generator(workload.setting())));
+    let next_process = Arc::new(AtomicU32::new(u32::from(clients)));
     let mut at_work = JoinSet::new();
     for number in 0..clients {
         let worker = Worker {
@@ -98,7 +114,9 @@ pub async fn run_workload(
                 workload: workload.name.clone(),
                 process: u32::from(number),
                 process_step: u32::from(clients),
+                next_process: Arc::clone(&next_process),
                 client: workload.client.client(spec.kind),
+                crashed: None,
                 at: usize::from(number),
                 stay: spec.stay,
                 nodes: nodes.clone(),
@@ -107,21 +125,31 @@ pub async fn run_workload(
                 sink: Arc::clone(&sink),
             },
         };
-        let pace =
-            Pace::new(spec, number, seed.stream(&format!("workload {} client {number} pace", workload.name)));
+        let rng = seed.stream(&format!("workload {} client {number} pace", workload.name));
+        let pace = Pace::new(spec, number, rng, Instant::now());
         at_work.spawn(worker.work(pace, stop.clone()));
     }
-    let mut next_process = u32::from(clients);
+    let mut crashed = Vec::new();
     while let Some(finished) = at_work.join_next().await {
-        next_process = next_process.max(finished.unwrap_or_default());
+        let crash = finished.unwrap_or_else(|error| Some(words_of(error)));
+        crashed.extend(crash.map(|why| crash_of(&workload.name, &why)));
     }
+    crashed.sort();
+    crashed.dedup();
     let closing = lock(&generator).closing();
-    Used { closing, next_process }
+    Used { closing, next_process: next_process.load(Ordering::Relaxed), crashed }
+}
+
+fn crash_of(workload: &str, why: &str) -> String {
+    format!("a client of the workload {workload} crashed: {why}")
+}
+
+fn words_of(error: JoinError) -> String {
+    error.try_into_panic().map_or_else(|error| error.to_string(), |panic| last_words(panic.as_ref()))
 }
 
 /// Takes the last look: every key is read once more, a queue emptied; each is retried on one node after
-/// another until it is answered or `deadline` passes. Every try is recorded as an ordinary operation. The error
-/// says how many have no answer.
+/// another until it is answered or `deadline` passes. Every try is recorded as an ordinary operation.
 pub async fn close(
     workload: &Workload,
     targets: &[Target],
@@ -129,10 +157,11 @@ pub async fn close(
     clock: Clock,
     sink: Sink,
     deadline: Instant,
-) -> Result<(), String> {
+) -> Result<(), NotClosed> {
     let spec = &workload.spec;
     let nodes = Nodes::new(workload, targets);
     let (all, clients) = (used.closing.len(), u32::from(spec.clients.get()));
+    let next_process = Arc::new(AtomicU32::new(used.next_process));
     let mut at_work = JoinSet::new();
     for number in 0..clients.min(u32::try_from(all).unwrap_or(u32::MAX)) {
         let first = usize::try_from(number).unwrap_or_default();
@@ -142,7 +171,9 @@ pub async fn close(
             workload: workload.name.clone(),
             process: used.next_process + number,
             process_step: clients,
+            next_process: Arc::clone(&next_process),
             client: workload.client.client(spec.kind),
+            crashed: None,
             at: first,
             stay: false,
             nodes: nodes.clone(),
@@ -152,36 +183,44 @@ pub async fn close(
         };
         at_work.spawn(hand.close(closing, deadline));
     }
-    let mut unanswered = 0;
+    let (mut unanswered, mut crashed) = (0, None);
     while let Some(finished) = at_work.join_next().await {
-        unanswered += finished.unwrap_or(all);
+        match finished.unwrap_or_else(|error| Err(words_of(error))) {
+            Ok(some) => unanswered += some,
+            Err(why) => crashed = Some(crash_of(&workload.name, &why)),
+        }
     }
-    match unanswered {
-        0 => Ok(()),
-        some => Err(format!("{some} of {all} keys of {} could not be read at the end", workload.name)),
+    match (crashed, unanswered) {
+        (Some(why), _) => Err(NotClosed::Crashed(why)),
+        (None, 0) => Ok(()),
+        (None, some) => Err(NotClosed::Unanswered(format!(
+            "{some} of {all} keys of {} could not be read at the end",
+            workload.name
+        ))),
     }
 }
 
 /// When a client's operations are due: evenly spread with some jitter, at the client's share of the rate.
 /// Turns that a slow operation made it miss are left out, not made up for in a burst.
-struct Pace {
+pub(super) struct Pace {
     period: Duration,
     turn: Instant,
     rng: ChaCha8Rng,
 }
 
 impl Pace {
-    fn new(spec: &WorkloadSpec, number: u16, rng: ChaCha8Rng) -> Self {
+    /// The pace of client `number` of a workload that begins at `now`.
+    pub(super) fn new(spec: &WorkloadSpec, number: u16, rng: ChaCha8Rng, now: Instant) -> Self {
         let period = Duration::from_secs_f64(f64::from(spec.clients.get()) / spec.rate.0);
         let offset = period.mul_f64(f64::from(number) / f64::from(spec.clients.get()));
-        Pace { period, turn: Instant::now() + offset, rng }
+        Pace { period, turn: now + offset, rng }
     }
 
-    /// When the next operation is to start, no sooner than `think` from now.
-    fn next(&mut self, think: Duration) -> Instant {
+    /// When the operation after `now` is to start, no sooner than `think` from then.
+    pub(super) fn next(&mut self, now: Instant, think: Duration) -> Instant {
         let due = self.turn + self.period.mul_f64(self.rng.random_range(0.0..0.5));
-        self.turn = (self.turn + self.period).max(Instant::now());
-        due.max(Instant::now() + think)
+        self.turn = (self.turn + self.period).max(now);
+        due.max(now + think)
     }
 }
 
@@ -215,16 +254,19 @@ struct Worker {
 }
 
 impl Worker {
-    /// Works until told to stop; the first process number that it did not use.
-    async fn work(mut self, mut pace: Pace, stop: CancellationToken) -> u32 {
-        while stop.run_until_cancelled(sleep_until(pace.next(self.think))).await.is_some() {
+    /// Works until told to stop; what its client said if it crashed.
+    async fn work(mut self, mut pace: Pace, stop: CancellationToken) -> Option<String> {
+        while stop.run_until_cancelled(sleep_until(pace.next(Instant::now(), self.think))).await.is_some() {
             let chosen = lock(&self.generator).next(self.number, &mut self.rng);
             let Some(request) = chosen else { break };
             let deadline = Instant::now() + self.hand.timeout;
             let record = self.hand.perform(&request, deadline).await;
             lock(&self.generator).observe(&request, record.outcome, &record.output);
+            if self.hand.crashed.is_some() {
+                break;
+            }
         }
-        self.hand.process + 1
+        self.hand.crashed
     }
 }
 
@@ -239,7 +281,11 @@ struct Hand {
     /// Added to the process number when an operation was lost: the lost one stays open for ever, and one
     /// process has at most one open operation.
     process_step: u32,
+    /// Above every process number that the workload has used.
+    next_process: Arc<AtomicU32>,
     client: Box<dyn Client>,
+    /// What the client said when it crashed: this hand does nothing more.
+    crashed: Option<String>,
     at: usize,
     stay: bool,
     nodes: Nodes,
@@ -251,8 +297,17 @@ struct Hand {
 impl Hand {
     async fn perform(&mut self, request: &Request, deadline: Instant) -> OpRecord {
         let invoked_us = (self.clock)();
+        self.next_process.fetch_max(self.process + 1, Ordering::Relaxed);
         let (node, answer) = match self.nodes.site(self.at) {
-            Some(site) => (site.here.node.clone(), self.client.invoke(site, request, deadline).await),
+            Some(site) => {
+                let tried = attempt(self.client.as_mut(), site, request, deadline).await;
+                let answer = tried.unwrap_or_else(|why| {
+                    let answer = Answer::lost(request, format!("the client crashed: {why}"));
+                    self.crashed = Some(why);
+                    answer
+                });
+                (site.here.node.clone(), answer)
+            }
             None => (String::new(), Answer::fail("no node")),
         };
         let record = OpRecord {
@@ -278,14 +333,17 @@ impl Hand {
         record
     }
 
-    /// How many were not answered before `deadline`.
-    async fn close(mut self, closing: Vec<Closing>, deadline: Instant) -> usize {
+    /// How many were not answered before `deadline`; the error is what the client said when it crashed.
+    async fn close(mut self, closing: Vec<Closing>, deadline: Instant) -> Result<usize, String> {
         let mut unanswered = 0;
         for Closing { request, until_empty } in closing {
             loop {
                 let limit = (Instant::now() + self.timeout).min(deadline);
                 let started = Instant::now();
                 let record = self.perform(&request, limit).await;
+                if let Some(why) = self.crashed {
+                    return Err(why);
+                }
                 if record.outcome == OpOutcome::Ok {
                     if !until_empty || record.output.is_null() {
                         break;
@@ -301,6 +359,6 @@ impl Hand {
                 sleep_until(started + RETRY_EVERY).await;
             }
         }
-        unanswered
+        Ok(unanswered)
     }
 }

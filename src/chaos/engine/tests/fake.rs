@@ -360,6 +360,9 @@ impl Fleet for FakeFleet {
 }
 
 /// The way into one instance.
+/// Whoever connects to this port crashes.
+pub(super) const CRASHES: u16 = 666;
+
 struct Door {
     node: String,
     world: Arc<Mutex<World>>,
@@ -367,7 +370,8 @@ struct Door {
 
 #[async_trait]
 impl Dialer for Door {
-    async fn dial(&self, _: u16, deadline: Instant) -> Result<Box<dyn Stream>, DialError> {
+    async fn dial(&self, port: u16, deadline: Instant) -> Result<Box<dyn Stream>, DialError> {
+        assert!(port != CRASHES, "a bug in the client");
         let (state, reached, alive) = {
             let mut world = lock(&self.world);
             let reached = world.passes(CLIENT, &self.node) && world.passes(&self.node, CLIENT);

@@ -6,7 +6,7 @@ mod fake;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use fake::{FakeProvider, Flaw};
+use fake::{CRASHES, FakeProvider, Flaw};
 
 use super::*;
 use crate::chaos::faults::FaultSpec;
@@ -159,6 +159,20 @@ async fn a_service_that_forgets_acknowledged_writes_fails() {
     assert_eq!(ran.judged("linearizable"), Verdict::Fail);
     assert_eq!(ran.judged(COMES_BACK), Verdict::Pass);
     assert!(ran.dir.path().join("logs/reg-1.journal.log").exists(), "service logs are kept of a failure");
+}
+
+#[tokio::test]
+async fn a_client_that_crashes_is_an_error_of_the_run() {
+    let broken =
+        "  - { kind: set, client: { redis: { port: PORT } } }\nsettle:".replace("PORT", &CRASHES.to_string());
+    let head = HEAD.replace("settle:", &broken);
+    let rest = "duration: 900ms\nexpect:\n  - no_acknowledged_write_lost\n  - linearizable\n";
+    let ran = run_text(Flaw::None, format!("{head}timeline:\n{PARTITION}{rest}"), |_| false).await;
+    assert_eq!(ran.result.verdict, Verdict::Error, "{:#?}", ran.said());
+    let why = "a client of the workload set crashed: a bug in the client";
+    assert!(ran.result.reason.starts_with(why), "{}", ran.result.reason);
+    // What the other workload showed was judged all the same.
+    assert_eq!(ran.judged("linearizable"), Verdict::Pass);
 }
 
 #[tokio::test]

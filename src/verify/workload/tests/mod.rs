@@ -5,14 +5,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::client::{Answer, Client, Site};
+use super::operation::Request;
 use super::*;
 
+mod pace;
 mod servers;
 use crate::diagnostic::parse_yaml;
 use crate::guest::fake::{FakeNode, Reply, Service};
@@ -211,6 +215,66 @@ async fn a_service_that_forgets_is_found_out() {
     });
     let records = run(&[target(1, Some(service))], 600).await;
     assert_eq!(verdicts(&records), [Verdict::Fail, Verdict::Fail]);
+}
+
+/// The real client with a bug: each one crashes at its third operation.
+struct Crashing(Arc<dyn ClientKind>);
+
+impl ClientKind for Crashing {
+    fn can(&self, kind: WorkloadKind, f: &str) -> bool {
+        self.0.can(kind, f)
+    }
+
+    fn client(&self, kind: WorkloadKind) -> Box<dyn Client> {
+        Box::new(CrashingClient { inner: self.0.client(kind), done: 0 })
+    }
+}
+
+struct CrashingClient {
+    inner: Box<dyn Client>,
+    done: usize,
+}
+
+#[async_trait]
+impl Client for CrashingClient {
+    async fn invoke(&mut self, site: Site<'_>, request: &Request, deadline: Instant) -> Answer {
+        let answer = self.inner.invoke(site, request, deadline).await;
+        self.done += 1;
+        assert!(self.done < 3, "a bug in {}", request.f());
+        answer
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_crashes_says_so_and_its_operation_may_have_happened() {
+    let store = Store::default();
+    let targets = [target(1, Some(etcd(&store, |_, act| act())))];
+    let mut workload =
+        load(&ETCD.replacen("kind: register", "kind: register\nmix: { write: 60000, read: 1 }", 1)).unwrap();
+    workload.client = Arc::new(Crashing(Arc::clone(&workload.client)));
+    let records = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&records);
+    let sink: Sink = Arc::new(move |record: OpRecord| into.lock().unwrap().push(record));
+    let clock: Clock = Arc::new(|| 0);
+    // Nobody stops them: they end when the last has crashed.
+    let never = CancellationToken::new();
+    let used = run_workload(&workload, &targets, Seed(7), clock.clone(), sink.clone(), never).await;
+    let said = "a client of the workload register crashed: a bug in write";
+    assert_eq!(used.crashed, [said]);
+    let done = std::mem::take(&mut *records.lock().unwrap());
+    let lost: Vec<&OpRecord> = done.iter().filter(|op| op.outcome == OpOutcome::Indeterminate).collect();
+    assert_eq!((done.len(), lost.len()), (12, 4), "{done:?}");
+    assert!(lost.iter().all(|op| op.detail == "the client crashed: a bug in write"), "{lost:?}");
+
+    // The same while the last reads are taken, by processes that nobody was before.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    workload.client = Arc::new(Crashing(load(ETCD).unwrap().client));
+    let many = Used { closing: used.closing.iter().cycle().take(40).cloned().collect(), ..used };
+    let closed = close(&workload, &targets, &many, clock, sink, deadline).await;
+    let said = "a client of the workload register crashed: a bug in read";
+    assert_eq!(closed, Err(NotClosed::Crashed(said.to_owned())));
+    let looks = records.lock().unwrap();
+    assert!(looks.iter().all(|look| done.iter().all(|op| op.process != look.process)), "{looks:?}");
 }
 
 #[test]

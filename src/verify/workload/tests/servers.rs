@@ -14,12 +14,13 @@ use crate::guest::postgres::{PostgresConnection, PostgresLogin};
 use crate::guest::redis::{RedisConnection, RedisReply};
 use crate::guest::{DialError, Dialer, Stream};
 
-/// Instances that are this machine.
-struct Loopback;
+/// An instance that is this machine; with a port, all of its ports are that one.
+struct Loopback(Option<u16>);
 
 #[async_trait]
 impl Dialer for Loopback {
     async fn dial(&self, port: u16, deadline: Instant) -> Result<Box<dyn Stream>, DialError> {
+        let port = self.0.unwrap_or(port);
         match timeout_at(deadline, TcpStream::connect((Ipv4Addr::LOCALHOST, port))).await {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
             Ok(Err(_)) => Err(DialError::Refused),
@@ -29,11 +30,15 @@ impl Dialer for Loopback {
 }
 
 fn here() -> Target {
+    instance("db-1", None)
+}
+
+fn instance(node: &str, port: Option<u16>) -> Target {
     Target {
-        node: "db-1".to_owned(),
+        node: node.to_owned(),
         role: "db".to_owned(),
         address: Ipv4Addr::LOCALHOST,
-        dialer: Arc::new(Loopback),
+        dialer: Arc::new(Loopback(port)),
         session: Arc::new(FakeNode::default()),
         further: Arc::new(|| Arc::new(FakeNode::default())),
     }
@@ -110,7 +115,7 @@ fn login() -> PostgresLogin {
 async fn connected(server: &Server) -> PostgresConnection {
     let deadline = soon();
     loop {
-        let stream = Loopback.dial(server.port, deadline).await;
+        let stream = Loopback(None).dial(server.port, deadline).await;
         if let Ok(stream) = stream
             && let Ok(connection) = PostgresConnection::connect(stream, &login(), deadline).await
         {
@@ -142,7 +147,7 @@ fn redis(watched: Option<u16>) -> Server {
 async fn answering(server: &Server) -> RedisConnection {
     let deadline = soon();
     loop {
-        if let Ok(stream) = Loopback.dial(server.port, deadline).await {
+        if let Ok(stream) = Loopback(None).dial(server.port, deadline).await {
             let mut connection = RedisConnection::new(stream);
             if connection.command(&["PING"], deadline).await == Ok(RedisReply::Status("PONG".to_owned())) {
                 return connection;
@@ -238,6 +243,125 @@ async fn postgres_does_every_kind_and_its_errors_say_what_is_certain() {
     assert!(refusal.contains("takes no writes") || refusal.contains("deadline"), "{refusal}");
 }
 
+/// Lets the server take writes or not, as at a failover; returns when it does so.
+async fn let_write(server: &Server, takes_writes: bool) {
+    let mut connection = connected(server).await;
+    let value = if takes_writes { "off" } else { "on" };
+    let sql = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
+    connection.query("SET transaction_read_only = off", soon()).await.unwrap();
+    connection.query(&sql, soon()).await.unwrap();
+    connection.query("SELECT pg_reload_conf()", soon()).await.unwrap();
+    let deadline = soon();
+    loop {
+        let answer = connected(server).await.query("SHOW transaction_read_only", soon()).await.unwrap();
+        if answer.rows[0][0].as_deref() == Some(value) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the server does not read its settings again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_finds_the_server_that_takes_writes_and_the_next_one_after_a_failover() {
+    let (one, two) = (postgres(), postgres());
+    let targets = [
+        instance("refusing", Some(free_port())),
+        instance("one", Some(one.port)),
+        instance("two", Some(two.port)),
+    ];
+    let text = "kind: set\nclients: 3\nrate: 1000/s\ntimeout: 20s\nclient: { postgres: {} }\n";
+    let workload = load(text).unwrap();
+    for (reader, writer) in [((&one, "one"), (&two, "two")), ((&two, "two"), (&one, "one"))] {
+        let_write(writer.0, true).await;
+        let_write(reader.0, false).await;
+        prepare(&workload, &targets, soon()).await.unwrap();
+        let records = records_of(text, &targets, 30).await;
+        assert!(records.iter().all(|op| op.outcome == OpOutcome::Ok && op.node == writer.1), "{records:?}");
+    }
+
+    // The same client before and after: what it tries in between certainly did not happen.
+    let mut client = workload.client.client(WorkloadKind::Set);
+    let operation = workload.menu.get("add").unwrap();
+    let add =
+        |value: i64| Request { key: "k".to_owned(), operation: Arc::clone(&operation), input: json!(value) };
+    let site = Site { here: &targets[0], role: &targets, all: &targets };
+    let before = client.invoke(site, &add(1), soon()).await;
+    assert_eq!((before.outcome, before.node.as_deref()), (OpOutcome::Ok, Some("one")), "{before:?}");
+    let_write(&one, false).await;
+    let_write(&two, true).await;
+    let between = client.invoke(site, &add(2), soon()).await;
+    assert_eq!((between.outcome, between.node.as_deref()), (OpOutcome::Fail, Some("one")), "{between:?}");
+    let after = client.invoke(site, &add(3), soon()).await;
+    assert_eq!((after.outcome, after.node.as_deref()), (OpOutcome::Ok, Some("two")), "{after:?}");
+    // Nobody is left.
+    drop(two);
+    let nobody = workload.client.client(WorkloadKind::Set).invoke(site, &add(4), soon()).await;
+    assert_eq!(nobody.outcome, OpOutcome::Fail);
+    for part in ["refusing: connection refused", "one: takes no writes", "two: connection refused"] {
+        assert!(nobody.detail.contains(part), "{nobody:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_that_keeps_silent_may_have_done_what_it_was_asked() {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let silent = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    let text = format!(
+        "kind: set\nclients: 2\nrate: 1000/s\ntimeout: 100ms\nclient: {{ redis: {{ port: {port} }} }}\n"
+    );
+    let records = some_records(&text, 12).await;
+    for op in &records {
+        // A read changes nothing, whether it was heard or not.
+        let wanted = if op.f == "add" { OpOutcome::Indeterminate } else { OpOutcome::Fail };
+        assert_eq!((op.outcome, op.detail.as_str()), (wanted, "no answer before the deadline"), "{op:?}");
+    }
+    assert!(records.iter().any(|op| op.f == "add"), "{records:?}");
+    silent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_looks_for_the_master_again_when_the_one_that_it_was_told_is_none() {
+    let server = redis(None);
+    let mut connection = answering(&server).await;
+    let sentinel = redis(Some(server.port));
+    answering(&sentinel).await;
+    let text = format!(
+        "kind: set\nclient: {{ redis: {{ port: 1, sentinel: {{ port: {}, master: main }} }} }}\n",
+        sentinel.port
+    );
+    let workload = load(&text).unwrap();
+    let operation = workload.menu.get("add").unwrap();
+    let add =
+        |value: i64| Request { key: "k".to_owned(), operation: Arc::clone(&operation), input: json!(value) };
+    let targets = [here()];
+    let site = Site { here: &targets[0], role: &targets, all: &targets };
+    let mut client = workload.client.client(WorkloadKind::Set);
+    assert_eq!(client.invoke(site, &add(1), soon()).await.outcome, OpOutcome::Ok);
+
+    // The master is none any more, and the sentinel does not know yet.
+    connection.command(&["REPLICAOF", "127.0.0.1", "1"], soon()).await.unwrap();
+    let refused = client.invoke(site, &add(2), soon()).await;
+    assert_eq!(refused.outcome, OpOutcome::Fail, "{refused:?}");
+    assert!(refused.detail.starts_with("READONLY"), "{refused:?}");
+    let misled = client.invoke(site, &add(3), soon()).await;
+    assert_eq!(misled.outcome, OpOutcome::Fail, "{misled:?}");
+    assert!(misled.detail.contains("is not the master that the sentinels say it is"), "{misled:?}");
+
+    connection.command(&["REPLICAOF", "NO", "ONE"], soon()).await.unwrap();
+    assert_eq!(client.invoke(site, &add(4), soon()).await.outcome, OpOutcome::Ok);
+    let members = connection.command(&["SMEMBERS", "k"], soon()).await.unwrap();
+    let members: std::collections::BTreeSet<String> =
+        members.items().iter().filter_map(RedisReply::text).collect();
+    assert_eq!(members, ["1", "4"].map(str::to_owned).into());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_does_every_kind_through_a_sentinel_and_a_replica_refuses() {
     let server = redis(None);
@@ -270,6 +394,10 @@ async fn redis_does_every_kind_through_a_sentinel_and_a_replica_refuses() {
 }
 
 async fn some_records(text: &str, count: usize) -> Vec<OpRecord> {
+    records_of(text, &[here()], count).await
+}
+
+async fn records_of(text: &str, targets: &[Target], count: usize) -> Vec<OpRecord> {
     let workload = load(text).unwrap_or_else(|bad| panic!("{bad}"));
     let records = Arc::new(Mutex::new(Vec::new()));
     let stop = CancellationToken::new();
@@ -283,7 +411,7 @@ async fn some_records(text: &str, count: usize) -> Vec<OpRecord> {
     });
     let start = Instant::now();
     let clock: Clock = Arc::new(move || start.elapsed().as_micros() as u64);
-    run_workload(&workload, &[here()], Seed(1), clock, sink, stop).await;
+    run_workload(&workload, targets, Seed(1), clock, sink, stop).await;
     let records = records.lock().unwrap();
     records.clone()
 }

@@ -23,6 +23,8 @@ use ovenproof::store::Store;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
+mod disks;
+
 /// A cold boot in translation on a busy machine.
 const BOOT: Duration = Duration::from_secs(400);
 /// For what takes seconds.
@@ -63,6 +65,11 @@ async fn tests() {
             the_memory_is_full(&one).await;
             the_disk_is_full(&one).await;
             the_cpu_is_busy(&one).await;
+            disks::reads_fail_where_the_fault_is(&one).await;
+            disks::bits_are_wrong_and_right_again(&one).await;
+            disks::reads_are_late(&one).await;
+            disks::the_disk_stands_still(&one).await;
+            disks::what_meets_no_request_is_not_proven(&one).await;
         },
         async {
             processes_stand_still(&two).await;
@@ -75,7 +82,14 @@ async fn tests() {
         },
     );
     a_killed_client_leaves_nothing(&one).await;
-    a_crash_ends_in_another_boot(&two).await;
+    tokio::join!(
+        async {
+            disks::nothing_can_be_written(&two).await;
+            a_crash_ends_in_another_boot(&two).await;
+        },
+        disks::the_power_is_cut(&one, "all", true),
+    );
+    disks::the_power_is_cut(&two, "none", false).await;
     println!("all good after {:.1} s", started.elapsed().as_secs_f64());
 }
 
