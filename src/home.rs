@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 /// ```text
 /// store/    images, layers, channels        cache/    downloads that may be deleted at any time
 /// fleets/   one folder a running fleet      runs/     one folder a run: journal, reports, logs
+/// volumes/  one folder a fleet: data that outlives it     volume-snapshots/  copies of it
 /// ledger.jsonl   what exists outside our processes
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,14 @@ impl Home {
 
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    pub fn volume_snapshots(&self) -> PathBuf {
+        self.root.join("volume-snapshots")
     }
 
     pub fn ledger(&self) -> PathBuf {

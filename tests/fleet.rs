@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a test without a harness")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -70,13 +71,25 @@ fn provider() -> Qemu {
 }
 
 async fn create(name: &str, count: u8) -> Arc<dyn Fleet> {
-    let role =
-        RoleSpec { image: IMAGE.to_owned().into(), count, zones: Vec::new(), memory: None, cpus: None };
+    let role = RoleSpec {
+        image: IMAGE.to_owned().into(),
+        count,
+        zones: Vec::new(),
+        memory: None,
+        cpus: None,
+        volumes: BTreeMap::new(),
+    };
     let store = Store::open(&home()).expect("a store");
     let spec = FleetSpec::from([("node".to_owned(), role)]);
     let plan = resolve(name, &spec, |reference| store.resolve(reference)).expect("a plan");
-    let launch =
-        Launch { plan, lifetime: Lifetime::Run, warm: false, keep_logs: Some(logs(name)), pcap: None };
+    let launch = Launch {
+        plan,
+        lifetime: Lifetime::Run,
+        warm: false,
+        volumes_from: None,
+        keep_logs: Some(logs(name)),
+        pcap: None,
+    };
     provider().create(launch).await.expect("a fleet")
 }
 

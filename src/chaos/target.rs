@@ -31,6 +31,8 @@ pub enum Target {
     Zone(Located<String>),
     /// The instance of this role that the scenario's `leader` probe finds when the fault is due.
     Leader(Located<String>),
+    /// Every instance of the fleet.
+    Everyone,
 }
 
 /// One instance, as far as choosing goes.
@@ -93,6 +95,7 @@ impl Target {
     pub fn candidates(&self, roster: &Roster) -> Vec<String> {
         match self {
             Target::Nodes(names) => names.iter().map(|name| name.value.clone()).collect(),
+            Target::Everyone => roster.owned_names(),
             Target::Zone(zone) => {
                 roster.0.iter().filter(|s| s.zone == zone.value).map(|s| s.name.clone()).collect()
             }
@@ -107,7 +110,7 @@ impl Target {
     /// How many of `total` candidates the target takes.
     pub fn wanted(&self, total: usize) -> usize {
         match self {
-            Target::Nodes(_) | Target::All(_) | Target::Zone(_) => total,
+            Target::Nodes(_) | Target::All(_) | Target::Zone(_) | Target::Everyone => total,
             Target::One(_) | Target::Leader(_) => 1.min(total),
             Target::Minority(_) => total.saturating_sub(1) / 2,
             Target::Majority(_) => (total / 2 + 1).min(total),
@@ -116,7 +119,7 @@ impl Target {
 
     /// Whether the seed or the service has a say.
     pub fn is_fixed(&self) -> bool {
-        matches!(self, Target::Nodes(_) | Target::All(_) | Target::Zone(_))
+        matches!(self, Target::Nodes(_) | Target::All(_) | Target::Zone(_) | Target::Everyone)
     }
 
     /// Draws the instances, none of them in `taken`.
@@ -151,6 +154,7 @@ impl std::fmt::Display for Target {
             Target::Majority(role) => write!(f, "a majority of {role}"),
             Target::Zone(zone) => write!(f, "zone {zone}"),
             Target::Leader(role) => write!(f, "the leader of {role}"),
+            Target::Everyone => write!(f, "the whole fleet"),
         }
     }
 }

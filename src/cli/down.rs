@@ -1,16 +1,19 @@
 //! `ovenproof down`: end a fleet and remove all that belonged to it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
 
+use super::volumes::all;
 use super::{Failure, Printer, fleets};
 use crate::fleet::ledger::Ledger;
-use crate::fleet::{FleetError, Provider};
+use crate::fleet::qemu::volumes;
+use crate::fleet::{Fleet, FleetError, InstanceAction, InstanceState, Provider};
 use crate::home::Home;
 
-/// Destroy a fleet: its servers, their disks, its network.
+/// Destroy a fleet: its servers, their disks, its network. Its volumes stay, with all data in them.
 #[derive(Debug, Args)]
 pub struct DownArgs {
     /// The fleet; may be left out if there is only one.
@@ -18,10 +21,14 @@ pub struct DownArgs {
     /// Destroy every fleet.
     #[arg(long, conflicts_with = "fleet")]
     all: bool,
+    /// Remove the volumes of the fleet as well, with all data in them.
+    #[arg(long)]
+    volumes: bool,
 }
 
 pub fn run(args: &DownArgs, printer: &Printer) -> Result<ExitCode, Failure> {
-    let ledger = Ledger::of(&Home::from_env()?);
+    let home = Home::from_env()?;
+    let ledger = Ledger::of(&home);
     let before = ledger.fleets().map_err(FleetError::from)?;
     let provider = fleets::open(printer)?;
     fleets::block_on(async {
@@ -35,10 +42,31 @@ pub fn run(args: &DownArgs, printer: &Printer) -> Result<ExitCode, Failure> {
             (name, _) => vec![fleets::find_fleet(&provider, name.as_deref()).await?.plan().name.clone()],
         };
         for name in &wanted {
-            provider.attach(name).await?.destroy().await?;
-            printer.line(format!("the fleet `{name}` is gone"));
+            let fleet = provider.attach(name).await?;
+            let has_volumes = fleet.plan().nodes.iter().any(|node| !node.volumes.is_empty());
+            if has_volumes && !args.volumes {
+                shut_down(&fleet, printer).await;
+            }
+            fleet.destroy().await?;
+            match (has_volumes, args.volumes) {
+                (true, true) => {
+                    volumes::remove_of(&home, name, None)?;
+                    printer.line(format!("the fleet `{name}` is gone, and its volumes"));
+                }
+                (true, false) => printer.line(format!("the fleet `{name}` is gone; its volumes stay")),
+                (false, _) => printer.line(format!("the fleet `{name}` is gone")),
+            }
         }
         printer.json(&json!({ "destroyed": wanted }));
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What the guests have not yet written belongs to the volumes too. One that does not shut down is destroyed
+/// all the same: whoever asked for its end gets it.
+async fn shut_down(fleet: &Arc<dyn Fleet>, printer: &Printer) {
+    printer.progress(format!("shutting down the fleet `{}`, whose volumes stay", fleet.plan().name));
+    if let Err(error) = all(fleet, InstanceState::Running, InstanceAction::Stop).await {
+        tracing::warn!("not everything was written to the volumes in order: {error}");
+    }
 }

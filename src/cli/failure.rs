@@ -76,6 +76,7 @@ impl From<FleetError> for Failure {
                 Failure::user(&error).hint(hint)
             }
             FleetError::NoSuchNode(_) | FleetError::NotCapable(..) => Failure::user(&error),
+            FleetError::Volume(error) => error.into(),
             FleetError::NotReady { console, .. } | FleetError::Start { console, .. } => {
                 Failure::infrastructure(format!("{error}\n{}", indent(console)))
             }

@@ -63,5 +63,6 @@ fn word(state: InstanceState) -> &'static str {
         InstanceState::Running => "running",
         InstanceState::Frozen => "frozen",
         InstanceState::Stopped => "stopped",
+        InstanceState::Destroyed => "destroyed",
     }
 }

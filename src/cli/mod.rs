@@ -33,6 +33,7 @@ pub mod schema;
 pub mod ssh;
 pub mod supervise;
 pub mod up;
+pub mod volumes;
 mod warnings;
 
 pub use failure::Failure;
@@ -64,6 +65,7 @@ enum Command {
     Up(up::UpArgs),
     Down(down::DownArgs),
     List(list::ListArgs),
+    Volumes(volumes::VolumesArgs),
     Ssh(ssh::SshArgs),
     Exec(exec::ExecArgs),
     Logs(logs::LogsArgs),
@@ -109,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(&args, &printer),
         Command::Down(args) => down::run(&args, &printer),
         Command::List(args) => list::run(&args, &printer),
+        Command::Volumes(args) => volumes::run(&args, &printer),
         Command::Ssh(args) => ssh::run(&args, &printer),
         Command::Exec(args) => exec::run(&args, &printer),
         Command::Logs(args) => logs::run(&args, &printer),

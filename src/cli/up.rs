@@ -44,6 +44,9 @@ pub struct UpArgs {
     /// Boot every instance, even if there is a snapshot of the fleet.
     #[arg(long)]
     cold: bool,
+    /// Bring the fleet up with the data of a snapshot of volumes; it must have no volumes yet.
+    #[arg(long, value_name = "NAME")]
+    from_volume_snapshot: Option<String>,
     /// Say where the time went: how long each stage took, in all and in each instance.
     #[arg(long)]
     timings: bool,
@@ -66,8 +69,14 @@ pub fn run(args: &UpArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let plan = plan(args, &Store::open(&Home::from_env()?)?)?;
     fleets::block_on(async {
         printer.progress(format!("starting {} in the fleet `{}`", names(&plan), plan.name));
-        let launch =
-            Launch { plan, lifetime: Lifetime::UntilDown, warm: !args.cold, keep_logs: None, pcap: None };
+        let launch = Launch {
+            plan,
+            lifetime: Lifetime::UntilDown,
+            warm: !args.cold,
+            volumes_from: args.from_volume_snapshot.clone(),
+            keep_logs: None,
+            pcap: None,
+        };
         let fleet = provider.create(launch).await?;
         if fleet.restored() {
             printer.progress("restored it from a snapshot; `--cold` would have booted it");
@@ -120,6 +129,7 @@ fn plan(args: &UpArgs, store: &Store) -> Result<FleetPlan, Failure> {
         zones: Vec::new(),
         memory: args.memory,
         cpus: args.cpus(),
+        volumes: BTreeMap::new(),
     };
     let recipe = &image.manifest.name;
     let spec = FleetSpec::from([(recipe.clone(), role)]);

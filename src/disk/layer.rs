@@ -63,6 +63,12 @@ impl Layer {
         Ok(Layer { data: Arc::new(File::open(path)?), map: Some((Map::load(&map)?, Arc::new(map))) })
     }
 
+    /// Removes the files of a layer that nobody uses any more.
+    pub fn remove(path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)?;
+        std::fs::remove_file(Self::map_path(path))
+    }
+
     /// Whether it has the sector `from`, and up to which sector, at most `end`, the same holds.
     pub(super) fn run(&self, from: u64, end: u64) -> (bool, u64) {
         match &self.map {

@@ -13,7 +13,7 @@ use super::spec::{FleetSpec, RoleSpec};
 use crate::diagnostic::Position;
 use crate::guest::probe::ProbeSpec;
 pub use crate::network::{CLIENT, CLIENT_ADDRESS};
-use crate::recipe::InstanceFile;
+use crate::recipe::{InstanceFile, VolumeSpec};
 use crate::store::{Image, ImageId};
 use crate::units::{Size, Span};
 
@@ -41,6 +41,18 @@ pub struct NodePlan {
     pub disk: Size,
     pub ready: Option<(ProbeSpec, Span)>,
     pub files: Vec<RenderedFile>,
+    /// Its data disks; what is mounted inside of another one comes after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumePlan>,
+}
+
+/// A data disk of one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumePlan {
+    pub name: String,
+    pub size: Size,
+    /// Absolute path of the directory in the instance.
+    pub mount: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +112,8 @@ pub fn resolve<E: Display>(
                 .ok()
                 .filter(|_| nodes.len() < MAX_NODES)
                 .ok_or_else(|| PlanError::new(at, format!("a fleet has at most {MAX_NODES} instances")))?;
-            nodes.push(node(role, index, wanted, &found, last));
+            let node = node(role, index, wanted, &found, last);
+            nodes.push(node.map_err(|reason| PlanError::new(at, format!("role `{role}`: {reason}")))?);
             templates.push((at, found.manifest.instance.files.clone()));
         }
     }
@@ -125,10 +138,17 @@ pub fn resolve<E: Display>(
     Ok(FleetPlan { name: name.to_owned(), nodes })
 }
 
-fn node(role: &str, index: u8, wanted: &RoleSpec, image: &Image, host: u8) -> NodePlan {
+fn node(role: &str, index: u8, wanted: &RoleSpec, image: &Image, host: u8) -> Result<NodePlan, String> {
     let defaults = &image.manifest.instance;
+    let mut volumes = defaults.volumes.clone();
+    volumes.extend(wanted.volumes.clone());
+    VolumeSpec::check_all(&volumes)?;
+    let volumes =
+        volumes.into_iter().map(|(name, VolumeSpec { size, mount })| VolumePlan { name, size, mount });
+    let mut volumes: Vec<VolumePlan> = volumes.collect();
+    volumes.sort_by(|a, b| a.mount.cmp(&b.mount));
     let turn = usize::from(index - 1) % wanted.zones.len().max(1);
-    NodePlan {
+    Ok(NodePlan {
         name: format!("{role}-{index}"),
         role: role.to_owned(),
         index,
@@ -140,7 +160,8 @@ fn node(role: &str, index: u8, wanted: &RoleSpec, image: &Image, host: u8) -> No
         disk: Size(defaults.disk.0.max(image.manifest.disk_bytes)),
         ready: defaults.ready.as_ref().map(|ready| (ready.probe.clone(), ready.within)),
         files: Vec::new(),
-    }
+        volumes,
+    })
 }
 
 /// Names become host names, folder names and parts of command lines.
@@ -260,6 +281,7 @@ mod tests {
             zones: zones.iter().map(|&zone| zone.to_owned()).collect(),
             memory: None,
             cpus: None,
+            volumes: BTreeMap::new(),
         }
     }
 
@@ -327,6 +349,27 @@ mod tests {
         the file `/etc/x` of a-1: `rw` is not a mode, expected octal digits such as `0644`
         ");
         assert!(file("/etc/x", "{{ nodes.name }}", "0644").contains("nodes"));
+    }
+
+    #[test]
+    fn a_role_adds_to_the_volumes_of_its_image() {
+        let volume = |size: u64, mount: &str| VolumeSpec { size: Size(size << 30), mount: mount.to_owned() };
+        let mut image = image_with(Vec::new());
+        image.manifest.instance.volumes = BTreeMap::from([("data".to_owned(), volume(1, "/var/lib/db"))]);
+        let resolve_with = |volumes| {
+            let spec = FleetSpec::from([("db".to_owned(), RoleSpec { volumes, ..role(2, &[]) })]);
+            resolve("shop", &spec, |_: &str| Ok::<_, String>(image.clone()))
+        };
+        let volumes = BTreeMap::from([
+            ("data".to_owned(), volume(3, "/var/lib/db")),
+            ("logs".to_owned(), volume(1, "/var/lib")),
+        ]);
+        let plan = resolve_with(volumes).unwrap();
+        let seen = plan.nodes[1].volumes.iter().map(|v| format!("{} {} {}", v.name, v.size, v.mount));
+        assert_eq!(seen.collect::<Vec<_>>(), ["logs 1G /var/lib", "data 3G /var/lib/db"]);
+        let clash =
+            resolve_with(BTreeMap::from([("more".to_owned(), volume(1, "/var/lib/db"))])).unwrap_err();
+        assert_eq!(clash.message, "role `db`: the volumes `data` and `more` are both on `/var/lib/db`");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Launch {
     pub lifetime: Lifetime,
     /// Restore a snapshot of the same plan if there is one, instead of booting.
     pub warm: bool,
+    /// The snapshot of volumes that the fleet's volumes begin as; it must have none yet.
+    pub volumes_from: Option<String>,
     /// Where console logs and the like are kept after the fleet is gone; `None`: they go with it.
     pub keep_logs: Option<PathBuf>,
     /// Where every frame between the nodes is recorded; must outlive the fleet.
@@ -45,6 +47,8 @@ pub enum Capability {
     Kill,
     Freeze,
     Reboot,
+    /// Destroy an instance and make it anew from its image.
+    Replace,
     /// Losing, with the power, what was not flushed.
     PowerCut,
     /// Per-direction rules on the links between nodes.
@@ -62,7 +66,10 @@ pub enum InstanceAction {
     Stop,
     /// The machine vanishes at once; the disk keeps what the host had taken.
     Kill,
-    /// Boots a stopped or killed instance from its own disk.
+    /// Like `Kill`, and its own disk goes too: only its volumes are left.
+    Destroy,
+    /// Boots a stopped or killed instance from its own disk, and a destroyed one from a new one: another
+    /// machine of the same name.
     Start,
     /// Stops the clock of the whole machine; nothing in it notices.
     Freeze,
@@ -77,6 +84,8 @@ pub enum InstanceState {
     Running,
     Frozen,
     Stopped,
+    /// There is a name and a place for it, and its volumes.
+    Destroyed,
 }
 
 /// What the provider itself knows of an instance, without asking its guest.
@@ -110,6 +119,9 @@ pub enum FleetError {
     Provider(String),
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// What lies on the data disks cannot be had as it was asked for.
+    #[error(transparent)]
+    Volume(#[from] super::qemu::volumes::VolumeError),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{BadFile, Located, parse_yaml};
+use crate::recipe::VolumeSpec;
 use crate::units::Size;
 
 /// Roles by name. The instances of role `etcd` with `count: 3` are called `etcd-1`, `etcd-2`, `etcd-3`.
@@ -44,6 +45,10 @@ pub struct RoleSpec {
     pub memory: Option<Size>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u8>,
+    /// Data disks by name, in addition to those of the image or instead of those of the same name. Each
+    /// instance has its own, which outlives it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, VolumeSpec>,
 }
 
 fn one() -> u8 {

@@ -75,6 +75,8 @@ pub(super) struct Engine {
     /// In the fabric's order.
     pub(super) ports: Vec<Port>,
     pub(super) capture: Option<Capture>,
+    /// While the switch is held: what would have been delivered, by port.
+    pub(super) held: Option<Vec<(usize, Vec<u8>)>>,
 }
 
 /// What [`Engine::wait`] saw.
@@ -130,8 +132,12 @@ impl Engine {
         }
     }
 
-    /// Delivers what the fabric gave back.
+    /// Delivers what the fabric gave back; keeps it back while the switch is held.
     pub(super) fn deliver(&mut self, deliveries: &[Delivery<'_>]) {
+        if let Some(held) = &mut self.held {
+            held.extend(deliveries.iter().map(|Delivery { to, frame }| (*to, frame.to_vec())));
+            return;
+        }
         for Delivery { to, frame } in deliveries {
             let given = self.ports.get_mut(*to).is_some_and(|port| port.give(frame));
             if given && let Some(Err(error)) = self.capture.as_mut().map(|capture| capture.record(frame)) {
@@ -178,9 +184,11 @@ impl Engine {
         }
     }
 
-    /// Takes one batch from a port: each port gets its turn, however much one of them sends.
-    fn take(&mut self, from: usize) {
-        let Some(port) = self.ports.get_mut(from) else { return };
+    /// Takes one batch from a port: each port gets its turn, however much one of them sends. Says how many
+    /// frames that were.
+    pub(super) fn take(&mut self, from: usize) -> usize {
+        let Some(port) = self.ports.get_mut(from) else { return 0 };
+        let before = port.stats.sent;
         let mut reader = port.hear();
         let now = Instant::now();
         let mut out = Vec::with_capacity(64);
@@ -194,9 +202,9 @@ impl Engine {
         }
         self.deliver(&out);
         drop(out);
-        if let Some(port) = self.ports.get_mut(from) {
-            port.listen_again(reader);
-        }
+        let Some(port) = self.ports.get_mut(from) else { return 0 };
+        port.listen_again(reader);
+        usize::try_from(port.stats.sent - before).unwrap_or(usize::MAX)
     }
 
     fn expire(&mut self) {

@@ -267,6 +267,10 @@ impl Fabric {
         }
     }
 
+    pub(super) fn name(&self, index: usize) -> Option<&str> {
+        self.names.get(index).map(String::as_str)
+    }
+
     pub(super) fn index(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }

@@ -25,6 +25,7 @@ mod engine;
 mod fabric;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hold;
 mod packet;
 mod port;
 pub mod rule;
@@ -35,6 +36,7 @@ mod tests;
 mod wake;
 mod wire;
 
+pub use hold::HeldFrame;
 pub use port::PortStats;
 pub use rule::{
     Bursts, Distribution, Filter, Flap, Impairment, Lie, LinkRule, Names, Protocol, RuleCounters, RuleSet,

@@ -17,6 +17,7 @@ use super::capture::Capture;
 use super::client::{Client, Neighbour};
 use super::engine::{Driver, Engine};
 use super::fabric::Fabric;
+use super::hold::HeldFrame;
 use super::port::{Port, PortStats};
 use super::rule::{RuleCounters, RuleSet};
 use super::{CLIENT, CLIENT_ADDRESS, CLIENT_MAC};
@@ -102,7 +103,7 @@ impl Switch {
         let neighbours = spec.ports.into_iter();
         let neighbours =
             neighbours.map(|PortSpec { name, address, mac, .. }| Neighbour { name, address, mac });
-        let driver = Driver::start(Engine { fabric, ports, capture }).map_err(thread)?;
+        let driver = Driver::start(Engine { fabric, ports, capture, held: None }).map_err(thread)?;
         let client = Client::start(clients, neighbours.collect()).map_err(thread)?;
         Ok(Switch { inner: Arc::new(Inner { client, driver }) })
     }
@@ -128,6 +129,23 @@ impl Switch {
     pub fn counters(&self, fault: &str) -> Option<RuleCounters> {
         let fault = fault.to_owned();
         self.ask(move |engine| engine.fabric.counters(&fault))?
+    }
+
+    /// Keeps back everything that would be delivered from here on, so that nothing is under way elsewhere.
+    pub fn hold(&self) {
+        // A switch that has stopped holds everything.
+        let _ = self.ask(Engine::hold);
+    }
+
+    /// Ends the hold: delivers what was kept back, and gives a copy of what of it was for nodes.
+    pub fn release(&self) -> Vec<HeldFrame> {
+        self.ask(Engine::release).unwrap_or_default()
+    }
+
+    /// Delivers frames that were kept back in an earlier life of the nodes.
+    pub fn inject(&self, frames: Vec<HeldFrame>) {
+        // Frames may be lost.
+        let _ = self.ask(move |engine| engine.inject(frames));
     }
 
     /// The installed faults, in order of installation.

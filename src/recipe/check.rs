@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::form::{InstanceFileForm, InstanceForm, RecipeFile, ServicesForm, StepForm};
-use super::instance::{InstanceFile, Readiness};
+use super::instance::{InstanceFile, Readiness, VolumeSpec};
 use super::plan::{PlannedFile, Root, Services, Step, User};
 use super::{render, source};
 use crate::diagnostic::{BadFile, Located, Position, read_text};
@@ -57,6 +57,7 @@ pub struct InstancePart {
     pub ready: Option<Readiness>,
     pub ports: Option<Vec<u16>>,
     pub files: Vec<InstanceFile>,
+    pub volumes: BTreeMap<String, VolumeSpec>,
 }
 
 impl Rendered<'_> {
@@ -222,6 +223,14 @@ impl Rendered<'_> {
             let file = self.instance_file(file)?;
             files.push(file);
         }
+        for (name, volume) in &form.volumes {
+            volume.check(name).map_err(|message| self.bad(volume.at, message))?;
+        }
+        let volumes = form.volumes.iter().map(|(name, volume)| (name.clone(), volume.value.clone()));
+        let volumes: BTreeMap<String, VolumeSpec> = volumes.collect();
+        VolumeSpec::check_all(&volumes).map_err(|message| {
+            self.bad(form.volumes.values().next().and_then(|volume| volume.at), message)
+        })?;
         Ok(InstancePart {
             memory: form.memory.as_ref().map(|memory| memory.value),
             cpus: form.cpus.as_ref().map(|cpus| cpus.value),
@@ -229,6 +238,7 @@ impl Rendered<'_> {
             ready: form.ready.clone(),
             ports: form.ports.as_ref().map(|ports| ports.iter().map(|port| port.value).collect()),
             files,
+            volumes,
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::instance::Readiness;
+use super::instance::{Readiness, VolumeSpec};
 use super::plan::Root;
 use super::vars::VarForm;
 use crate::diagnostic::Located;
@@ -154,6 +154,8 @@ pub struct InstanceForm {
     pub ports: Option<Vec<Located<u16>>>,
     /// Files that differ from instance to instance, rendered with `node` and `fleet` in scope.
     pub files: Vec<InstanceFileForm>,
+    /// Data disks by name, that outlive the instances: each instance has its own.
+    pub volumes: BTreeMap<String, Located<VolumeSpec>>,
 }
 
 /// A file rendered for each instance; exactly one of `content` and `template`.

@@ -254,6 +254,7 @@ fn resolve(path: &Path, debian: Debian, chain: Vec<Link>) -> Result<Recipe, BadF
         instance.ports = own.ports.unwrap_or(instance.ports);
         instance.files.retain(|inherited| own.files.iter().all(|file| file.path != inherited.path));
         instance.files.extend(own.files);
+        instance.volumes.extend(own.volumes);
     }
     works.push((name.clone(), Work::Seal { tests, kernel_cmdline, root }));
     if works.len() > MAX_LAYERS {

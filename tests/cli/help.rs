@@ -21,6 +21,10 @@ fn every_command_explains_itself() {
         "up",
         "down",
         "list",
+        "volumes",
+        "volumes list",
+        "volumes snapshot",
+        "volumes rm",
         "ssh",
         "exec",
         "logs",
@@ -48,7 +52,7 @@ fn every_command_explains_itself() {
 fn nothing_is_there_yet() {
     let desk = Desk::with(&[]);
     let mut all = Vec::new();
-    for command in ["images", "list", "heal", "gc", "down --all"] {
+    for command in ["images", "list", "volumes", "heal", "gc", "down --all"] {
         for json in [None, Some("--json")] {
             let words: Vec<&str> = command.split_whitespace().chain(json).collect();
             let said = desk.run(&words).exits(0);

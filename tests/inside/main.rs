@@ -110,7 +110,8 @@ async fn create() -> Arc<dyn Fleet> {
     let store = Store::open(&home()).expect("a store");
     let spec = FleetSpec::from([("web".to_owned(), role)]);
     let plan = resolve(FLEET, &spec, |reference| store.resolve(reference)).expect("a plan");
-    let launch = Launch { plan, lifetime: Lifetime::Run, warm: true, keep_logs: None, pcap: None };
+    let launch =
+        Launch { plan, lifetime: Lifetime::Run, warm: true, volumes_from: None, keep_logs: None, pcap: None };
     let fleet = provider().create(launch).await.expect("a fleet");
     for node in &fleet.plan().nodes {
         fleet.wait_ready(node, Instant::now() + BOOT).await.expect("ready");

@@ -23,3 +23,4 @@ mod servers;
 mod snapshots;
 mod systems;
 mod torture;
+mod volumes;

@@ -47,6 +47,11 @@ fn fleets_from_one_snapshot_know_the_time_and_share_no_random_numbers() {
     }
     assert_eq!(random.len(), 4, "{random:?}");
 
+    // They stand on the same files and have the same addresses, and know nothing of each other.
+    run(&["exec", "left/base-1", "--", "sh", "-c", "echo left > /root/whose; sync"]).exits(0);
+    run(&["exec", "right/base-1", "--", "test", "!", "-e", "/root/whose"]).exits(0);
+    run(&["exec", "right/base-2", "--", "busybox", "ping", "-c", "1", "-W", "5", "base-1"]).exits(0);
+
     // A machine of a restored fleet boots from its own disk like any other.
     let write = "echo kept > /root/kept; sync; cat /etc/machine-id /proc/sys/kernel/random/boot_id";
     let before = run(&["exec", "left/base-1", "--", "sh", "-c", write]).exits(0).stdout;
@@ -60,6 +65,21 @@ fn fleets_from_one_snapshot_know_the_time_and_share_no_random_numbers() {
     assert_eq!(before.lines().next(), after.lines().next(), "it has another machine id");
 
     run(&["down", "--all"]).exits(0);
+    assert_nothing_runs();
+
+    // Killed at some moment of a restore: what is left of it is a whole fleet, or nothing, and the snapshot is
+    // as good as before.
+    for moment in ["starting base-1", "restored it from a snapshot"] {
+        let mut running = Running::start(&["up", "base", "-n", "2", "--name", "torn"]);
+        running.wait_for(moment);
+        running.signal("KILL");
+        running.end();
+        run(&["down", "--all"]).exits(0);
+        assert_nothing_runs();
+    }
+    let said = up("again");
+    assert!(said.stdout.contains("\"restored\": true"), "{}", said.stdout);
+    run(&["down", "again"]).exits(0);
     assert_nothing_runs();
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Outcome {
     pub(super) problems: Vec<String>,
     /// Why an instance is still not back.
     pub(super) not_back: Option<String>,
+    /// The fault, if it is still there: what does not work then says nothing about the image.
+    pub(super) left: Option<String>,
 }
 
 /// Whom a fault hits, and what it has of them.
@@ -189,6 +191,7 @@ impl Life {
     fn not_healed(&self, outcome: &mut Outcome, reason: String) {
         outcome.problems.push(format!("{} was not healed: {reason}", self.step.fault));
         let fault = self.step.fault.clone();
+        outcome.left = Some(fault.clone());
         self.record(Event::Healed { fault, verified: false, evidence: reason });
     }
 

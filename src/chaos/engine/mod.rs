@@ -95,6 +95,7 @@ async fn on_a_fleet(
         plan: options.plan.clone(),
         lifetime: Lifetime::Run,
         warm: options.warm,
+        volumes_from: None,
         keep_logs: Some(logs.clone()),
         pcap: options.pcap.then(|| options.dir.join(CAPTURE)),
     };

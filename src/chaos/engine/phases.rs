@@ -363,12 +363,13 @@ async fn recover(
     mut faults: JoinSet<Outcome>,
     finding: &mut Finding,
 ) -> Result<Judged, Stop> {
-    let mut missing = Vec::new();
+    let (mut missing, mut left) = (Vec::new(), Vec::new());
     while let Some(over) = faults.join_next().await {
         match over {
             Ok(outcome) => {
                 finding.problems.extend(outcome.problems);
                 missing.extend(outcome.not_back);
+                left.extend(outcome.left);
             }
             Err(crash) => finding.problems.push(format!("a fault crashed: {crash}")),
         }
@@ -395,12 +396,13 @@ async fn recover(
         }
         Err(reason) => missing.push(format!("steady state does not hold again within {limit}: {reason}")),
     }
-    let verdict = if missing.is_empty() { Verdict::Pass } else { Verdict::Fail };
-    let message = match missing.first() {
+    let (verdict, message) = match missing.first() {
         None => {
-            format!("steady again {} after the last fault was over", tidy(measured.get("steady_after_ms")))
+            let took = tidy(measured.get("steady_after_ms"));
+            (Verdict::Pass, format!("steady again {took} after the last fault was over"))
         }
-        Some(first) => one_line(first),
+        Some(first) if left.is_empty() => (Verdict::Fail, one_line(first)),
+        Some(first) => (Verdict::Error, format!("{}, while {} lasts", one_line(first), left.join(", "))),
     };
     let detail = missing.join("\n");
     Ok(Judged { expectation: COMES_BACK.to_owned(), verdict, message, detail, measured })

@@ -97,7 +97,11 @@ pub(super) async fn rebooted(
 ) -> Result<String, FaultError> {
     let status = expect_state(scene, name, InstanceState::Running).await?;
     match status.boots > before.boots || status.incarnation != before.incarnation {
-        true => Ok(format!("{name} is in boot {} after {}", status.boots, before.boots)),
+        true if status.boots > before.boots => {
+            Ok(format!("{name} is in boot {} after {}", status.boots, before.boots))
+        }
+        // Another machine counts from the beginning.
+        true => Ok(format!("{name} is {} after {}", status.incarnation, before.incarnation)),
         false => Err(FaultError::Instance(format!("{name} runs as if nothing had happened to it"))),
     }
 }
@@ -145,6 +149,14 @@ impl Down {
     pub(super) fn new(scene: Scene, action: InstanceAction) -> Box<Self> {
         Box::new(Down { scene, action, before: Vec::new() })
     }
+
+    /// What an instance is until it comes back.
+    fn gone(&self) -> InstanceState {
+        match self.action {
+            InstanceAction::Destroy => InstanceState::Destroyed,
+            _ => InstanceState::Stopped,
+        }
+    }
 }
 
 #[async_trait]
@@ -154,10 +166,13 @@ impl Fault for Down {
             let status = expect_state(&self.scene, name, InstanceState::Running).await?;
             self.before.push((name.clone(), status));
         }
+        // All at once: an outage does not go from one to the next.
+        let mut acting = JoinSet::new();
         for name in &self.scene.targets {
-            self.scene.fleet.act(name, self.action).await?;
+            let (fleet, name, action) = (self.scene.fleet.clone(), name.clone(), self.action);
+            acting.spawn(async move { fleet.act(&name, action).await });
         }
-        Ok(())
+        Ok(acting.join_all().await.into_iter().collect::<Result<(), FleetError>>()?)
     }
 
     async fn prove(&mut self) -> Result<String, FaultError> {
@@ -166,7 +181,7 @@ impl Fault for Down {
             evidence.push(match self.action {
                 InstanceAction::Reboot => rebooted(&self.scene, name, before).await?,
                 _ => {
-                    expect_state(&self.scene, name, InstanceState::Stopped).await?;
+                    expect_state(&self.scene, name, self.gone()).await?;
                     format!("{name} is gone ({})", before.incarnation)
                 }
             });
@@ -175,7 +190,7 @@ impl Fault for Down {
     }
 
     async fn heal(&mut self) -> Result<(), FaultError> {
-        bring_back(&self.scene, InstanceState::Stopped, InstanceAction::Start).await
+        bring_back(&self.scene, self.gone(), InstanceAction::Start).await
     }
 
     async fn verify_healed(&mut self) -> Result<String, FaultError> {

@@ -42,6 +42,7 @@ mod loss;
 mod memory;
 mod panic;
 mod partition;
+mod phoenix;
 mod port_block;
 mod power_cut;
 mod process_kill;
@@ -51,10 +52,12 @@ mod rate;
 mod read_only;
 mod reboot;
 mod reorder;
+mod replace;
 mod reset;
 mod rules;
 mod service_stop;
 mod stop;
+mod zone_outage;
 
 pub use about::{About, Documented, Ec2, Entry};
 pub use instance::BootIds;
@@ -222,6 +225,12 @@ catalogue! {
     "instance.freeze" => freeze::Freeze,
     /// Reset without shutting down. Ends by itself: no `for`.
     "instance.reboot" => reboot::Reboot,
+    /// The machine and its own disk are gone for good; at the end another one is made from the image.
+    "instance.replace" => replace::Replace,
+    /// All machines of a zone vanish at once and boot again from their own disks at the end.
+    "instance.zone_outage" => zone_outage::ZoneOutage,
+    /// The whole fleet is destroyed but for its volumes, and made anew from its images at the end.
+    "whole.phoenix" => phoenix::Phoenix,
     /// The kernel crashes.
     "instance.panic" => panic::Panic,
     /// The machine vanishes at once, and with it what it had not flushed to its disks.

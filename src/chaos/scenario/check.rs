@@ -228,6 +228,7 @@ impl Checker<'_> {
                         .help(expected(&zones))),
                 }
             }
+            Target::Everyone => Ok(()),
             Target::Leader(role) if self.spec.leader.is_none() => Err(self
                 .bad(role.at, "the scenario does not say how to find a leader")
                 .help("add `leader:` with a probe that passes on the leader alone")),

@@ -69,6 +69,7 @@ mod tests {
                 content: "A=%b\n".to_owned(),
                 mode: 0o640,
             }],
+            volumes: Vec::new(),
         };
         let text = Credentials { node: &node, user: &user, host: &host }.tmpfiles();
         let encoded = text.strip_prefix("io.systemd.credential.binary:tmpfiles.extra=").unwrap();

@@ -58,6 +58,13 @@ impl Disks {
         link_layer(&frozen, &saved.layer)
     }
 
+    /// Deletes them, when their machine has ended for good. What was saved of them stays.
+    pub(crate) fn delete(&self) -> io::Result<()> {
+        let mut state = self.state();
+        unplug(&mut state);
+        (0..=state.layer).try_for_each(|layer| Layer::remove(&self.files.layer(layer)))
+    }
+
     /// The machine is gone. What it had not flushed is kept or lost.
     pub(crate) fn power_cut(&self, unflushed: Unflushed, seed: Seed) -> io::Result<Cut> {
         unplug(&mut self.state());

@@ -19,11 +19,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::{self, Snapshot};
+use super::volumes::{Made, Volumes};
 use super::wake::WakeBy;
 use crate::fleet::plan::{FleetPlan, NodePlan};
 use crate::fleet::provider::Lifetime;
 use crate::guest::KeyPair;
 use crate::home::{Home, create_private_dir};
+use crate::network::HeldFrame;
 use crate::store::Image;
 
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
@@ -47,6 +49,11 @@ pub(crate) struct Setup {
     pub identity: String,
     /// The VMs go on from saved memory, which lies in their folders, and are woken like this.
     pub restored: Option<WakeBy>,
+    /// What was under way between them then.
+    pub frames: Vec<HeldFrame>,
+    pub volumes: Volumes,
+    /// Which of them were there before.
+    pub made: Made,
 }
 
 /// What one node boots from.
@@ -124,7 +131,7 @@ impl Folder {
         read_key(&self.root.join(NodeFolder::new(node).host_key()))
     }
 
-    /// Creates the folder with keys and everything that the supervisor needs to know. The nodes of a fleet
+    /// Creates the folder with keys and everything that the machines need to know. The nodes of a fleet
     /// from a snapshot have the identities that they were saved with.
     pub(crate) fn create(&self, setup: &Setup, snapshot: Option<&Snapshot>) -> io::Result<()> {
         if let Some(parent) = self.root.parent() {
@@ -162,7 +169,11 @@ impl Folder {
             "Host *\n  HostName 127.0.0.1\n  User root\n  IdentityFile \"{root}/key\"\n  IdentitiesOnly yes\n  \
              UserKnownHostsFile \"{root}/known_hosts\"\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n"
         ));
-        write_private(&self.ssh_config(), &config)?;
+        write_private(&self.ssh_config(), &config)
+    }
+
+    /// Tells the supervisor what to do.
+    pub(crate) fn write_setup(&self, setup: &Setup) -> io::Result<()> {
         write_private(&self.root.join(SETUP), &serde_json::to_string_pretty(setup)?)
     }
 

@@ -10,6 +10,7 @@ use std::io;
 use super::folder::Folder;
 use super::snapshot;
 use super::supervisor::failed;
+use super::volumes;
 use crate::fleet::ledger::{Ledger, processes_in};
 use crate::fleet::provider::FleetError;
 use crate::home::Home;
@@ -31,6 +32,12 @@ pub fn collect(home: &Home, store: &Store, room: Size) -> Result<Vec<String>, Fl
     }
     for key in store.bound_snapshots(room, None)? {
         done.push(format!("removed the snapshot {}: together they take more than {room}", short(&key)));
+    }
+    for fleet in volumes::unfinished(home)? {
+        let known = Ledger::of(home).fleets()?.into_iter().any(|record| record.name == fleet);
+        if !known && volumes::sweep(home, &fleet)? {
+            done.push(format!("removed half made or half removed volumes of the fleet `{fleet}`"));
+        }
     }
     for name in folders(home).map_err(failed("cannot list the fleets' folders"))? {
         // Read anew each time: a fleet is in the ledger before it has a folder.

@@ -19,6 +19,7 @@ use super::control::{Address, Connection, Reply, Request, gone};
 use super::folder::{Folder, Setup};
 use super::snapshot::{self, Snapshot};
 use super::supervisor::failed;
+use super::volumes::Made;
 use super::wake::WakeBy;
 use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::fleet::ledger::{FleetRecord, Ledger, remove_leftovers};
@@ -215,8 +216,11 @@ impl Fleet for QemuFleet {
 
     async fn save(&self) -> Result<bool, FleetError> {
         let setup = self.folder.setup().map_err(failed("cannot read the fleet's folder"))?;
-        // Saved already, or with disks whose state cannot be.
-        if setup.restored.is_some() || setup.boot.values().any(|boot| boot.initrd.is_none()) {
+        // Saved already, or with data that is not for others, or with disks whose state cannot be.
+        if setup.restored.is_some()
+            || setup.made == Made::Some
+            || setup.boot.values().any(|boot| boot.initrd.is_none())
+        {
             return Ok(false);
         }
         let Some(key) = snapshot::key(&self.plan) else { return Ok(false) };
@@ -317,7 +321,8 @@ impl Fleet for QemuFleet {
                 return Ok(());
             }
             last = measured.detail;
-            if self.status(&node.name).await?.state == InstanceState::Stopped {
+            let state = self.status(&node.name).await?.state;
+            if matches!(state, InstanceState::Stopped | InstanceState::Destroyed) {
                 let reason = "the machine ended while it was waited for".to_owned();
                 let console = self.console_tail(&node.name);
                 return Err(FleetError::Start { node: node.name.clone(), reason, console });

@@ -2,6 +2,7 @@
 
 use super::accel::Accelerator;
 use super::folder::{BootFiles, NodeFolder};
+use super::volumes::Volumes;
 use crate::fleet::plan::{CLIENT_ADDRESS, NodePlan};
 
 /// The address that QEMU's own network gives its one guest; no fault ever touches that network.
@@ -10,6 +11,8 @@ const MANAGEMENT_ADDRESS: &str = "10.0.2.15";
 /// of the interfaces follow from it.
 const MANAGEMENT_INTERFACE: &str = "enp0s2";
 const FLEET_INTERFACE: &str = "enp0s3";
+/// The slots of volumes, after everything that each machine has.
+const FIRST_VOLUME_SLOT: usize = 6;
 
 /// The numbers of the sockets that QEMU inherits.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +35,7 @@ pub(crate) struct Machine<'a> {
     pub accelerator: Accelerator,
     /// Memory and devices come from a snapshot instead of a boot.
     pub restored: bool,
+    pub volumes: &'a Volumes,
 }
 
 impl Machine<'_> {
@@ -98,6 +102,20 @@ impl Machine<'_> {
         let errors = boot.initrd.as_ref().map_or(String::new(), |_| format!(",{errors}"));
         option("device", format!("{device},drive=root,addr=0x4{errors}"));
 
+        for (index, volume) in node.volumes.iter().enumerate() {
+            let (name, slot) = (&volume.name, FIRST_VOLUME_SLOT + index);
+            // What the guest flushes is flushed to the host's disk.
+            option(
+                "drive",
+                format!(
+                    "if=none,id=volume-{name},format=raw,cache=writeback,discard=unmap,file={}",
+                    escaped(&self.volumes.disk(&node.name, volume))
+                ),
+            );
+            // The serial number is how the guest tells one from the other.
+            option("device", format!("virtio-blk-pci,drive=volume-{name},serial={name},addr=0x{slot:x}"));
+        }
+
         // Port 0: the host picks one that is free, and QEMU says which.
         option("netdev", "user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22".to_owned());
         option("device", "virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=".to_owned());
@@ -117,10 +135,13 @@ impl Machine<'_> {
 
     fn cmdline(&self) -> String {
         let NodePlan { name, address, .. } = self.node;
+        let volumes = self.node.volumes.iter();
+        let volumes = volumes.map(|volume| format!(" ovenproof.volume={}:{}", volume.name, volume.mount));
+        let volumes: String = volumes.collect();
         // Stable over the boots of one instance, different between any two.
         let machine_id = blake3::hash(format!("{} {name}", self.identity).as_bytes()).to_hex();
         format!(
-            "{} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
+            "{}{volumes} console=ttyS0 systemd.hostname={name} systemd.machine_id={} \
              ip={MANAGEMENT_ADDRESS}:::255.255.255.0::{MANAGEMENT_INTERFACE}:off \
              ip={address}:::255.255.255.0::{FLEET_INTERFACE}:off:{CLIENT_ADDRESS}",
             self.boot.cmdline,
@@ -137,9 +158,12 @@ fn escaped(path: &std::path::Path) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::fleet::plan::VolumePlan;
+    use crate::fleet::provider::Lifetime;
+    use crate::home::Home;
     use crate::store::ImageId;
     use crate::units::Size;
 
@@ -157,6 +181,11 @@ mod tests {
             disk: Size(4 << 30),
             ready: None,
             files: Vec::new(),
+            volumes: vec![VolumePlan {
+                name: "data".to_owned(),
+                size: Size(1 << 30),
+                mount: "/var/lib/etcd".to_owned(),
+            }],
         };
         let boot = BootFiles {
             disk: PathBuf::from("/s/disk.raw"),
@@ -171,6 +200,7 @@ mod tests {
             boot: &boot,
             accelerator: Accelerator::Tcg,
             restored: false,
+            volumes: &Volumes::of(&Home::at("/h"), "shop", Lifetime::UntilDown, Path::new("/f")),
         };
         let sockets = Sockets { qmp: 9, wake: 10, root: 11 };
         let text = machine.arguments(sockets).join(" ").replace(" -", "\n-");
@@ -189,11 +219,13 @@ mod tests {
         -serial chardev:wake
         -kernel /s/vmlinuz
         -initrd /s/initrd.img
-        -append root=PARTUUID=1 rw console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
+        -append root=PARTUUID=1 rw ovenproof.volume=data:/var/lib/etcd console=ttyS0 systemd.hostname=etcd-1 systemd.machine_id=23051ad8b758195361e2828c22639d8a ip=10.0.2.15:::255.255.255.0::enp0s2:off ip=10.77.0.11:::255.255.255.0::enp0s3:off:10.77.0.1
         -smbios type=11,path=nodes/etcd-1/authorized_key.credential
         -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
         -blockdev driver=nbd,node-name=root,server.type=fd,server.str=11,discard=unmap
         -device virtio-blk-pci,drive=root,addr=0x4,rerror=report,werror=report
+        -drive if=none,id=volume-data,format=raw,cache=writeback,discard=unmap,file=/h/volumes/shop/etcd-1.data/disk.raw
+        -device virtio-blk-pci,drive=volume-data,serial=data,addr=0x6
         -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22
         -device virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=
         -netdev stream,id=fleet,server=off,addr.type=unix,addr.path=nodes/etcd-1/switch.sock

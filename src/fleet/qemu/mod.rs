@@ -11,6 +11,7 @@
 //! | `vm`, `qmp`, `wake`, `console` | one VM: its process, its control connections, its console log |
 //! | `disks` | what a node's disks stand on, and the conversations in which its machine uses them |
 //! | [`gc`] | the room that snapshots and lost folders take |
+//! | [`volumes`] | data disks that outlive instances and fleets |
 //! | [`supervisor`], `service` | the process that owns them, and what it answers |
 //! | `control`, `handle` | the conversation with it, and the [`Fleet`] that others hold |
 
@@ -30,11 +31,12 @@ use self::folder::{BootFiles, Folder, Setup};
 use self::handle::{Owner, QemuFleet};
 use self::snapshot::Snapshot;
 use self::supervisor::failed;
+use self::volumes::{Made, Origin, VolumeError, VolumeSnapshots, Volumes};
 use self::wake::WakeBy;
 use super::ledger::{FleetRecord, Ledger, remove_leftovers};
 use super::plan::FleetPlan;
 use super::process::ProcessId;
-use super::provider::{Capability, Fleet, FleetError, Launch, Provider};
+use super::provider::{Capability, Fleet, FleetError, Launch, Lifetime, Provider};
 use super::timing::{Stage, Timing};
 use crate::home::Home;
 use crate::store::{Store, StoreError};
@@ -55,6 +57,7 @@ mod service;
 mod snapshot;
 pub mod supervisor;
 mod vm;
+pub mod volumes;
 mod wake;
 
 /// Until all VMs of a fleet are started (not booted).
@@ -69,6 +72,7 @@ pub const NAME: &str = "qemu";
 pub fn capable(capability: Capability) -> Result<(), String> {
     match capability {
         Capability::Stop
+        | Capability::Replace
         | Capability::Kill
         | Capability::Freeze
         | Capability::Reboot
@@ -109,11 +113,39 @@ impl Qemu {
         let mut boot = BTreeMap::new();
         for node in &launch.plan.nodes {
             let image = self.store.image(&node.image)?;
-            boot.insert(node.name.clone(), BootFiles::of(&image));
+            let files = BootFiles::of(&image);
+            if files.initrd.is_none() && !node.volumes.is_empty() {
+                return Err(FleetError::Provider(format!(
+                    "the image {} of {} cannot have volumes: it has no initial RAM disk to mount them",
+                    image.id().short(),
+                    node.name
+                )));
+            }
+            boot.insert(node.name.clone(), files);
         }
         let Launch { plan, lifetime, keep_logs, pcap, .. } = launch;
         let (home, identity) = (self.home.root().to_owned(), id.clone());
-        Ok(Setup { id, home, plan, lifetime, keep_logs, pcap, boot, identity, restored: None })
+        let volumes = self.volumes(&plan, lifetime);
+        let (restored, frames, made) = (None, Vec::new(), Made::Some);
+        Ok(Setup {
+            id,
+            home,
+            plan,
+            lifetime,
+            keep_logs,
+            pcap,
+            boot,
+            identity,
+            restored,
+            frames,
+            volumes,
+            made,
+        })
+    }
+
+    fn volumes(&self, plan: &FleetPlan, lifetime: Lifetime) -> Volumes {
+        let folder = Folder::of(&self.home, &plan.name);
+        Volumes::of(&self.home, &plan.name, lifetime, folder.root())
     }
 
     fn record(&self, setup: &Setup) -> Result<FleetRecord, FleetError> {
@@ -181,7 +213,10 @@ impl Provider for Qemu {
     }
 
     async fn create(&self, launch: Launch) -> Result<Arc<dyn Fleet>, FleetError> {
+        // What was saved would lie over what is there: memory that knows nothing of it.
+        let fresh = launch.volumes_from.is_none() && self.volumes(&launch.plan, launch.lifetime).are_fresh();
         if launch.warm
+            && fresh
             && let Some((key, snapshot)) = self.snapshot(&launch.plan)?
         {
             match self.create_from(launch.clone(), Some(&snapshot)).await {
@@ -228,18 +263,30 @@ impl Qemu {
         snapshot: Option<&Snapshot>,
     ) -> Result<Arc<dyn Fleet>, FleetError> {
         let begun = Instant::now();
+        let (volumes_from, saved) = (launch.volumes_from.clone(), VolumeSnapshots::of(&self.home));
         let mut setup = self.setup(launch, format!("{:016x}", rand::random::<u64>()))?;
         if let Some(snapshot) = snapshot {
             setup.identity.clone_from(&snapshot.identity);
             setup.restored = Some(snapshot.wake);
+            setup.frames = snapshot.frames().map_err(failed("cannot read what was under way"))?;
         }
         let record = self.record(&setup)?;
         let ledger = Ledger::of(&self.home);
         ledger.begin(record.clone())?;
         let folder = Folder::new(&record.folder);
-        let mut owner = None;
+        let (mut owner, mut made) = (None, None);
         let created = async {
             folder.create(&setup, snapshot).map_err(failed("cannot create the fleet's folder"))?;
+            let origin = match (snapshot, &volumes_from) {
+                (Some(snapshot), _) => Origin::FleetSnapshot(snapshot.dir()),
+                (None, Some(name)) if setup.volumes.are_fresh() => Origin::VolumeSnapshot(&saved, name),
+                (None, Some(_)) => return Err(VolumeError::HasVolumes(setup.plan.name.clone()).into()),
+                (None, None) => Origin::Empty,
+            };
+            made = Some(setup.volumes.prepare(&setup.plan, &self.store, origin)?);
+            // Data that came from elsewhere belongs in no snapshot of a new fleet.
+            setup.made = made.filter(|_| volumes_from.is_none()).unwrap_or(Made::Some);
+            folder.write_setup(&setup).map_err(failed("cannot write what the supervisor is to do"))?;
             let owner = owner.insert(spawn_supervisor(&folder)?);
             started(owner, &folder).await
         };
@@ -250,6 +297,10 @@ impl Qemu {
                     // Its VMs die with it.
                     let _ = supervisor.kill();
                     let _ = supervisor.wait();
+                }
+                // Nobody has had them yet.
+                if made == Some(Made::All) {
+                    setup.volumes.remove()?;
                 }
                 let left = remove_leftovers(&record, &mut Vec::new());
                 left.map_err(failed("cannot remove the fleet's folder"))?;

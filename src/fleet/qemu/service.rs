@@ -12,7 +12,8 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::control::{Connection, Refusal, Reply, Request};
-use super::supervisor::{Vms, for_each};
+use super::snapshot::Snapshot;
+use super::supervisor::{Vms, failed, for_each};
 use super::vm::{Vm, WAKE_UP};
 use super::wake::WakeBy;
 use crate::disk::DiskCounters;
@@ -129,15 +130,16 @@ impl Service {
         }
     }
 
-    /// All machines stand still while each is saved, and go on whatever came of it. Frames that are under way
-    /// in the switch are not saved: to the guests they are lost, as frames may be.
+    /// All machines stand still while each is saved, and go on whatever came of it. What is under way between
+    /// them is kept back by the switch and saved with them.
     async fn save(&self, into: PathBuf) -> Result<WakeBy, FleetError> {
         let wake = match for_each(&self.vms, |vm| async move { vm.wake(LISTENING).await }).await {
             Ok(()) => WakeBy::Port,
             Err(_) => WakeBy::Ssh,
         };
+        self.switch.hold();
         let paused = for_each(&self.vms, |vm| async move { vm.pause().await }).await;
-        let into = Arc::new(into);
+        let (into, frames_into) = (Arc::new(into.clone()), into);
         let saved = match paused {
             Ok(()) => {
                 for_each(&self.vms, move |vm| {
@@ -148,8 +150,10 @@ impl Service {
             }
             Err(error) => Err(error),
         };
+        let frames = self.switch.release();
         let resumed = for_each(&self.vms, |vm| async move { vm.resume().await }).await;
         saved.and(resumed)?;
+        Snapshot::save_frames(&frames_into, &frames).map_err(failed("cannot save what was under way"))?;
         if wake == WakeBy::Port {
             for_each(&self.vms, |vm| async move { vm.wake(WAKE_UP).await }).await?;
         }

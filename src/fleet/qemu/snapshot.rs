@@ -19,10 +19,13 @@ use super::vm::HYPERVISOR;
 use super::wake::WakeBy;
 use crate::disk::Layer;
 use crate::fleet::plan::FleetPlan;
+use crate::network::HeldFrame;
 use crate::store::{ImageId, Store};
 
 /// Changes whenever the machine that `machine.rs` describes does, or what a snapshot consists of.
-const FORMAT: &str = "ovenproof fleet snapshot v4";
+const FORMAT: &str = "ovenproof fleet snapshot v5";
+/// The frames that were between two nodes.
+const FRAMES: &str = "switch.frames";
 const RECORD: &str = "snapshot.json";
 /// Files up to this are compared byte by byte before they are used; reading all of the memory would take
 /// longer than restoring it.
@@ -79,6 +82,11 @@ impl SavedNode {
     pub(crate) fn of(dir: &Path, node: &str) -> Self {
         let file = |what: &str| dir.join(format!("{node}.{what}"));
         SavedNode { ram: file("ram"), state: file("state"), layer: file("root") }
+    }
+
+    /// The volume `name` (`NODE.NAME`).
+    pub(crate) fn volume(dir: &Path, name: &str) -> PathBuf {
+        dir.join(format!("{name}.volume"))
     }
 }
 
@@ -190,6 +198,18 @@ impl Snapshot {
         link_layer(&from.layer, &root.join(to.saved_layer()))
     }
 
+    pub(crate) fn save_frames(dir: &Path, frames: &[HeldFrame]) -> io::Result<()> {
+        fs::write(dir.join(FRAMES), serde_json::to_vec(frames)?)
+    }
+
+    pub(crate) fn frames(&self) -> io::Result<Vec<HeldFrame>> {
+        Ok(serde_json::from_slice(&fs::read(self.dir.join(FRAMES))?)?)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn user_key(&self) -> io::Result<String> {
         fs::read_to_string(user_key(&self.dir))
     }
@@ -227,7 +247,7 @@ pub(crate) fn copy_memory(pid: u32, target: &Path) -> io::Result<()> {
 }
 
 /// Copies data, not holes; pieces that are all zero become holes.
-fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
+pub(crate) fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
     const PIECE: usize = 64 << 10;
     let length = from.metadata()?.len();
     to.set_len(length)?;
@@ -295,7 +315,7 @@ mod tests {
         assert!(opened("k").unwrap_err().starts_with("etcd-1.ram: "));
         // What an older version wrote had other fields.
         fs::write(dir.path().join(RECORD), r#"{ "format": "ovenproof fleet snapshot v2" }"#).unwrap();
-        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v4`";
+        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v5`";
         assert_eq!(opened("k").unwrap_err(), older);
         fs::write(dir.path().join(RECORD), "{").unwrap();
         assert!(opened("k").unwrap_err().contains("snapshot.json"));

@@ -119,7 +119,14 @@ fn machines(setup: &Setup) -> Result<Vms, FleetError> {
     for node in &setup.plan.nodes {
         let boot = setup.boot.get(&node.name).cloned();
         let boot = boot.ok_or_else(|| FleetError::NoSuchNode(node.name.clone()))?;
-        let vm = Vm::new(&setup.plan.name, &setup.identity, node.clone(), boot, accelerator);
+        let vm = Vm::new(
+            &setup.plan.name,
+            &setup.identity,
+            node.clone(),
+            boot,
+            accelerator,
+            setup.volumes.clone(),
+        );
         vms.insert(node.name.clone(), Arc::new(vm));
     }
     Ok(Arc::new(vms))
@@ -152,6 +159,7 @@ async fn start(vms: &Vms, setup: &Setup) -> Result<(UnixListener, Switch, Vec<Ti
         timings.push(Timing::new(Stage::Restore, None, begun.elapsed()));
         let begun = Instant::now();
         for_each(vms, |vm| async move { vm.resume().await }).await?;
+        switch.inject(setup.frames.clone());
         if wake == WakeBy::Port {
             for_each(vms, |vm| async move { vm.wake(WAKE_UP).await }).await?;
         }

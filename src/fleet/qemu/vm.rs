@@ -1,12 +1,12 @@
 //! One node's machine: the QEMU process of the moment, and what can be done to it.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::FdFlags;
@@ -25,6 +25,7 @@ use super::folder::{BootFiles, NodeFolder};
 use super::machine::{Machine, Sockets};
 use super::qmp::{Event, Qmp, QmpError};
 use super::snapshot::{self, SavedNode};
+use super::volumes::{self, Volumes};
 use super::wake::WakePort;
 use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::fleet::plan::NodePlan;
@@ -53,14 +54,24 @@ pub(crate) struct Vm {
     pub(crate) node: NodePlan,
     boot: BootFiles,
     accelerator: Accelerator,
+    volumes: Volumes,
     files: NodeFolder,
-    /// Set before the first start.
-    disks: OnceLock<Arc<Disks>>,
+    /// There before the first start, and not between two machines of the node's name.
+    disks: Mutex<Option<Arc<Disks>>>,
     /// Boots and resets since the creation.
     boots: watch::Sender<u32>,
+    making: Mutex<Making>,
     running: Mutex<Option<Arc<Running>>>,
     /// One action at a time; asking for the state never waits for one.
     acting: tokio::sync::Mutex<()>,
+}
+
+/// Which machine this is of all that had the node's name.
+#[derive(Debug, Clone, Copy)]
+struct Making {
+    /// From 1.
+    number: u32,
+    destroyed: bool,
 }
 
 /// A QEMU process.
@@ -93,6 +104,7 @@ impl Vm {
         node: NodePlan,
         boot: BootFiles,
         accelerator: Accelerator,
+        volumes: Volumes,
     ) -> Self {
         Vm {
             fleet: fleet.to_owned(),
@@ -101,8 +113,10 @@ impl Vm {
             node,
             boot,
             accelerator,
-            disks: OnceLock::new(),
+            volumes,
+            disks: Mutex::new(None),
             boots: watch::Sender::new(0),
+            making: Mutex::new(Making { number: 1, destroyed: false }),
             running: Mutex::new(None),
             acting: tokio::sync::Mutex::new(()),
         }
@@ -112,13 +126,13 @@ impl Vm {
     pub(crate) fn create_disk(&self, restored: bool) -> Result<(), FleetError> {
         let disks = Disks::create(&self.files, &self.boot.disk, self.node.disk.0, restored);
         let disks = disks.map_err(|error| self.failed(format!("cannot make its disk: {error}")))?;
-        // Whoever creates it does so once, before anything else.
-        let _ = self.disks.set(Arc::new(disks));
+        *self.disks.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(disks));
         Ok(())
     }
 
-    fn disks(&self) -> Result<&Arc<Disks>, FleetError> {
-        self.disks.get().ok_or_else(|| self.failed("it has no disk yet".to_owned()))
+    fn disks(&self) -> Result<Arc<Disks>, FleetError> {
+        let disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        disks.ok_or_else(|| self.failed("it has no disk".to_owned()))
     }
 
     /// Boots the machine from its disk.
@@ -198,10 +212,18 @@ impl Vm {
             }
         };
         timeout(PROMPT, done).await.unwrap_or_else(|_| Err(self.provider("was not saved in time")))?;
-        let (pid, disks) = (running.pid, self.disks()?.clone());
+        let (pid, disks) = (running.pid, self.disks()?);
+        let volumes = self.node.volumes.iter().map(|volume| {
+            let name = volumes::full_name(&self.node.name, volume);
+            (self.volumes.disk(&self.node.name, volume), SavedNode::volume(dir, &name))
+        });
+        let volumes: Vec<(PathBuf, PathBuf)> = volumes.collect();
         let copied = tokio::task::spawn_blocking(move || {
             std::fs::rename(&state, &saved.state)?;
             disks.save(&saved)?;
+            for (from, to) in volumes {
+                snapshot::copy_sparse(&File::open(from)?, &File::create_new(to)?)?;
+            }
             snapshot::copy_memory(pid, &saved.ram)
         });
         let copied = copied.await.map_err(|error| self.provider(&error.to_string()))?;
@@ -212,8 +234,14 @@ impl Vm {
         let _acting = self.acting.lock().await;
         let running = self.running();
         match (action, running) {
+            (InstanceAction::Start, None) if self.making().destroyed => self.make_anew().await,
             (InstanceAction::Start, None) => self.start_stopped().await,
             (InstanceAction::Stop | InstanceAction::Kill, None) => Ok(()),
+            (InstanceAction::Destroy, None) => self.destroy_stopped(),
+            (InstanceAction::Destroy, Some(running)) => {
+                self.kill_running(&running).await?;
+                self.destroy_stopped()
+            }
             (_, None) => Err(self.provider("is stopped")),
             (InstanceAction::Start, Some(_)) => Ok(()),
             (InstanceAction::Stop, Some(running)) => self.stop(&running).await,
@@ -229,7 +257,7 @@ impl Vm {
         let _acting = self.acting.lock().await;
         let running = self.running().ok_or_else(|| self.provider("is stopped"))?;
         self.kill_running(&running).await?;
-        let disks = self.disks()?.clone();
+        let disks = self.disks()?;
         let cut = tokio::task::spawn_blocking(move || disks.power_cut(unflushed, seed)).await;
         let cut = cut.map_err(io::Error::other).flatten();
         cut.map_err(|error| self.provider(&format!("lost its power, and its disk failed: {error}")))
@@ -241,15 +269,17 @@ impl Vm {
     }
 
     pub(crate) fn repair_disks(&self, fault: &str) -> Option<DiskCounters> {
-        self.disks.get()?.remove(fault)
+        self.disks().ok()?.remove(fault)
     }
 
     pub(crate) fn disk_counters(&self, fault: &str) -> Option<DiskCounters> {
-        self.disks.get()?.counters(fault)
+        self.disks().ok()?.counters(fault)
     }
 
     pub(crate) async fn status(&self) -> Result<InstanceStatus, FleetError> {
+        let making = self.making();
         let state = match self.running() {
+            None if making.destroyed => InstanceState::Destroyed,
             None => InstanceState::Stopped,
             Some(running) => match self.is_frozen(&running).await {
                 Ok(true) => InstanceState::Frozen,
@@ -261,7 +291,7 @@ impl Vm {
         };
         let boots = *self.boots.borrow();
         let process = self.running().map_or("none".to_owned(), |running| running.pid.to_string());
-        let incarnation = format!("boot {boots}, process {process}");
+        let incarnation = format!("machine {}, boot {boots}, process {process}", making.number);
         Ok(InstanceStatus { node: self.node.name.clone(), state, boots, incarnation })
     }
 
@@ -292,6 +322,31 @@ impl Vm {
         running.clone()
     }
 
+    fn making(&self) -> Making {
+        *self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what a machine that has ended was, but for its volumes.
+    fn destroy_stopped(&self) -> Result<(), FleetError> {
+        let disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(disks) = disks {
+            disks.delete().map_err(|error| self.provider(&format!("keeps its disk: {error}")))?;
+        }
+        self.making.lock().unwrap_or_else(PoisonError::into_inner).destroyed = true;
+        Ok(())
+    }
+
+    /// Another machine of the same name, from the image.
+    async fn make_anew(&self) -> Result<(), FleetError> {
+        self.create_disk(false)?;
+        {
+            let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            *making = Making { number: making.number + 1, destroyed: false };
+        }
+        self.boots.send_replace(0);
+        self.start_stopped().await
+    }
+
     async fn start_stopped(&self) -> Result<(), FleetError> {
         self.launch(false).await.map(drop)
     }
@@ -304,7 +359,7 @@ impl Vm {
             .map_err(|error| self.failed(format!("cannot write the console log: {error}")))?;
         let pair = || socket_pair().map_err(|error| self.failed(error.to_string()));
         let ((qmp, qmp_in_qemu), (wake, wake_in_qemu)) = (pair()?, pair()?);
-        let disks = self.disks()?.clone();
+        let disks = self.disks()?;
         // Waits for the end of what the last machine had under way.
         let plugged = tokio::task::spawn_blocking(move || disks.plug()).await;
         let root_in_qemu = plugged
@@ -347,13 +402,18 @@ impl Vm {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).mode(0o600).open(self.files.log())?;
         let [qmp, wake, root] = sockets.map(AsRawFd::as_raw_fd);
+        let identity = match self.making().number {
+            1 => self.identity.clone(),
+            number => format!("{} {number}", self.identity),
+        };
         let machine = Machine {
             fleet: &self.fleet,
-            identity: &self.identity,
+            identity: &identity,
             node: &self.node,
             boot: &self.boot,
             accelerator: self.accelerator,
             restored,
+            volumes: &self.volumes,
         };
         let mut command = Command::new(HYPERVISOR);
         command.args(machine.arguments(Sockets { qmp, wake, root }));

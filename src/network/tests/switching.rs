@@ -53,6 +53,28 @@ fn a_cut_is_one_way_counted_and_healed() {
 }
 
 #[test]
+fn a_held_switch_keeps_frames_for_this_life_and_another() {
+    let site = Site::new(2);
+    let switch = site.start();
+    let (one, two) = (site.node(1), site.node(2));
+    one.send(mac(2), b"before");
+    assert_eq!(two.receive(), b"before");
+    switch.hold();
+    one.send(mac(2), b"first");
+    one.send(mac(2), b"second");
+    let held = switch.release();
+    assert_eq!(held.iter().map(|held| held.to.as_str()).collect::<Vec<_>>(), ["n2", "n2"]);
+    assert_eq!((two.receive(), two.receive()), (b"first".to_vec(), b"second".to_vec()));
+    drop(switch);
+
+    let restored = site.start();
+    let two = site.node(2);
+    restored.inject(held);
+    assert_eq!((two.receive(), two.receive()), (b"first".to_vec(), b"second".to_vec()));
+    assert!(restored.release().is_empty());
+}
+
+#[test]
 fn delayed_frames_are_late_in_order_and_delivered_by_removal() {
     let site = Site::new(2);
     let switch = site.start();

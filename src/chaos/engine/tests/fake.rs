@@ -156,6 +156,7 @@ pub(super) fn plan(count: u8) -> FleetPlan {
         disk: Size(1 << 32),
         ready: None,
         files: Vec::new(),
+        volumes: Vec::new(),
     };
     FleetPlan { name: "fake".to_owned(), nodes: (1..=count).map(node).collect() }
 }
@@ -246,7 +247,10 @@ impl Fleet for FakeFleet {
         }
         let mut world = lock(&self.world);
         let durable = world.durable.clone();
-        let down = matches!(action, InstanceAction::Kill | InstanceAction::Stop | InstanceAction::Reboot);
+        let down = matches!(
+            action,
+            InstanceAction::Kill | InstanceAction::Stop | InstanceAction::Reboot | InstanceAction::Destroy
+        );
         if down && self.flaw == Flaw::Forgetful {
             world.store = durable;
         }
@@ -257,6 +261,7 @@ impl Fleet for FakeFleet {
         }
         match action {
             InstanceAction::Kill | InstanceAction::Stop => {}
+            InstanceAction::Destroy => found.state = InstanceState::Destroyed,
             InstanceAction::Start | InstanceAction::Reboot => {
                 found.state = InstanceState::Running;
                 found.boots += 1;
@@ -374,7 +379,7 @@ impl Dialer for Door {
             (node.state, reached, node.alive.clone())
         };
         match state {
-            InstanceState::Stopped => Err(DialError::Unreachable),
+            InstanceState::Stopped | InstanceState::Destroyed => Err(DialError::Unreachable),
             InstanceState::Running if reached => {
                 let (ours, theirs) = tokio::io::duplex(16 << 10);
                 let (node, world) = (self.node.clone(), Arc::clone(&self.world));
@@ -466,7 +471,9 @@ impl Session for Door {
             (node.state, node.boots, world.flaw)
         };
         match state {
-            InstanceState::Stopped => return Err(SessionError::Connect("it is off".to_owned())),
+            InstanceState::Stopped | InstanceState::Destroyed => {
+                return Err(SessionError::Connect("it is off".to_owned()));
+            }
             InstanceState::Frozen => {
                 let _ = timeout_at(deadline, std::future::pending::<()>()).await;
                 return Err(SessionError::TimedOut);
