@@ -210,7 +210,9 @@ async fn every_kind_passes(client: &str) {
             Event::Op(op) if op.outcome != OpOutcome::Ok => Some(op),
             _ => None,
         });
-        let odd: Vec<&OpRecord> = refused.filter(|op| !op.detail.contains("too little")).collect();
+        // Of two transfers that meet half way, PostgreSQL ends one, and says so.
+        let expected = |op: &&OpRecord| ["too little", "deadlock"].iter().any(|why| op.detail.contains(why));
+        let odd: Vec<&OpRecord> = refused.filter(|op| !expected(op)).collect();
         assert!(odd.is_empty(), "{kind}: {odd:?}");
     }
 }
