@@ -21,9 +21,9 @@ export OVENPROOF_TEST_HOME
 # To run ovenproof: hypervisor, image tools, sandbox. To build it: a C linker, OpenSSL for libssh2.
 # qemu-system-x86 comes first and by itself: on a machine with qemu-utils from backports the two conflict,
 # and only this order lets apt settle it.
-RUN_PACKAGES := qemu-utils mmdebstrap e2fsprogs dosfstools mtools bubblewrap util-linux uidmap openssh-client
+RUN_PACKAGES := qemu-utils mmdebstrap e2fsprogs erofs-utils cryptsetup-bin dosfstools mtools bubblewrap util-linux uidmap openssh-client
 BUILD_PACKAGES := gcc libc6-dev pkg-config libssl-dev
-TEST_PACKAGES := erofs-utils cryptsetup-bin libxml2-utils python3-jsonschema openssh-server tcpdump wireshark-common iproute2 ovmf postgresql redis-server sqlite3
+TEST_PACKAGES := libxml2-utils python3-jsonschema openssh-server tcpdump wireshark-common iproute2 ovmf postgresql redis-server sqlite3
 
 .PHONY: help demo build test bench torture fuzz fmt lint unit cli ovens vm packages test-packages clean
 
