@@ -132,7 +132,8 @@ impl Fold {
             .enumerate()
             .filter_map(|(at, fault)| {
                 let healed = fault.healed.as_ref().map(|healed| healed.at_us);
-                Some((at, service::Fault { name: &fault.id, injected: fault.injected_us?, healed }))
+                let (name, injected, moment) = (&fault.id, fault.injected_us?, !fault.lasts);
+                Some((at, service::Fault { name, injected, healed, moment }))
             })
             .collect();
         let (indices, known): (Vec<usize>, Vec<service::Fault<'_>>) = known.into_iter().unzip();

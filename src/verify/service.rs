@@ -20,6 +20,15 @@ pub struct Fault<'a> {
     pub injected: u64,
     /// `None`: the journal does not say that it ended.
     pub healed: Option<u64>,
+    /// It has only a moment, as a reboot.
+    pub moment: bool,
+}
+
+impl Fault<'_> {
+    /// Until when it is met by what goes on. What has only a moment is met by whatever comes after it.
+    pub fn met_until(&self) -> u64 {
+        self.healed.filter(|_| !self.moment).unwrap_or(u64::MAX)
+    }
 }
 
 /// When the service was back after a fault had ended.
@@ -158,7 +167,7 @@ mod tests {
     }
 
     fn fault(injected: u64, healed: u64) -> Fault<'static> {
-        Fault { name: "f", injected, healed: Some(healed) }
+        Fault { name: "f", injected, healed: Some(healed), moment: false }
     }
 
     #[test]
@@ -230,8 +239,10 @@ mod tests {
         ) {
             let attempts: Vec<_> =
                 raw.iter().map(|(a, b, ok)| attempt(*a.min(b), *a.max(b), *ok)).collect();
-            let faults: Vec<_> =
-                when.iter().map(|(injected, healed)| Fault { name: "f", injected: *injected, healed: *healed }).collect();
+            let faults: Vec<_> = when
+                .iter()
+                .map(|(injected, healed)| Fault { healed: *healed, ..fault(*injected, 0) })
+                .collect();
             prop_assert_eq!(times(&faults, &attempts, &[&attempts]).len(), faults.len());
         }
     }

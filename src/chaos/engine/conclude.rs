@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::RunResult;
 use super::phases::Finding;
 use crate::journal::{Entry, Event, OpOutcome, Phase, Verdict};
+use crate::verify::expect::faults;
 
 /// The verdict over everything, with the reason in one line.
 pub(super) fn conclude(mut finding: Finding, entries: &[Entry]) -> RunResult {
@@ -42,13 +43,13 @@ fn too_little(entries: &[Entry], has_workload: bool) -> Vec<String> {
     let (chaos, recovery) = (start(Phase::Chaos), start(Phase::Recovery));
     let scheduled =
         entries.iter().any(|e| matches!(&e.event, Event::Scheduled { steps } if !steps.is_empty()));
-    let faults = windows(entries);
+    let faults = faults(entries);
     if scheduled && faults.is_empty() {
         missing.push("no fault took place".to_owned());
     }
     let (mut succeeded, mut met) = (0_usize, BTreeSet::new());
     let mut meet = |from: u64, to: u64| {
-        let under = faults.iter().filter(|fault| from < fault.end && fault.begin < to);
+        let under = faults.iter().filter(|fault| from < fault.met_until() && fault.injected < to);
         met.extend(under.map(|fault| fault.name));
     };
     for entry in entries {
@@ -71,32 +72,6 @@ fn too_little(entries: &[Entry], has_workload: bool) -> Vec<String> {
         missing.push(format!("{what} during {}", fault.name));
     }
     missing
-}
-
-/// From when to when a fault was at work, in microseconds.
-struct Window<'a> {
-    name: &'a str,
-    begin: u64,
-    end: u64,
-}
-
-fn windows(entries: &[Entry]) -> Vec<Window<'_>> {
-    let steps = entries.iter().find_map(|entry| match &entry.event {
-        Event::Scheduled { steps } => Some(steps),
-        _ => None,
-    });
-    // What has only a moment is met by whatever comes after it.
-    let moment =
-        |name: &str| steps.into_iter().flatten().any(|step| step.fault == name && step.heal_at_us.is_none());
-    let mut windows = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let Event::Injected { fault: name, .. } = &entry.event else { continue };
-        let later = entries.iter().skip(index);
-        let healed = later.filter(|e| matches!(&e.event, Event::Healed { fault, .. } if fault == name));
-        let end = healed.map(|e| e.at_us).next().filter(|_| !moment(name)).unwrap_or(u64::MAX);
-        windows.push(Window { name, begin: entry.at_us, end });
-    }
-    windows
 }
 
 #[cfg(test)]

@@ -28,8 +28,6 @@ pub(super) struct Facts<'a> {
     /// In the order of their injection.
     pub(super) faults: Vec<Fault<'a>>,
     faults_planned: bool,
-    /// The faults that have only a moment, as a reboot: they are met by whatever comes after it.
-    moments: BTreeSet<&'a str>,
     /// Start and end of the chaos phase; of everything, if the journal has no such phase.
     pub(super) chaos: (u64, u64),
 }
@@ -54,9 +52,8 @@ impl<'a> Facts<'a> {
             said: Vec::new(),
             probes: Vec::new(),
             part_time: BTreeSet::new(),
-            faults: Vec::new(),
+            faults: faults(entries),
             faults_planned: false,
-            moments: BTreeSet::new(),
             chaos: (0, end),
         };
         let mut in_chaos = false;
@@ -71,20 +68,7 @@ impl<'a> Facts<'a> {
                     facts.chaos.1 = at;
                     in_chaos = false;
                 }
-                Event::Scheduled { steps } => {
-                    facts.faults_planned |= !steps.is_empty();
-                    let moments = steps.iter().filter(|step| step.heal_at_us.is_none());
-                    facts.moments.extend(moments.map(|step| step.fault.as_str()));
-                }
-                Event::Injected { fault, .. } => {
-                    facts.faults.push(Fault { name: fault, injected: at, healed: None });
-                }
-                Event::Healed { fault, .. } => {
-                    let open = facts.faults.iter_mut().rev().find(|open| open.name == fault);
-                    if let Some(open) = open.filter(|open| open.healed.is_none()) {
-                        open.healed = Some(at);
-                    }
-                }
+                Event::Scheduled { steps } => facts.faults_planned |= !steps.is_empty(),
                 Event::Probe { probe, node: None, ok, latency_us, .. } => {
                     let attempt = Attempt { start: at.saturating_sub(*latency_us), end: at, ok: *ok };
                     facts.probes.push((probe, attempt));
@@ -121,10 +105,9 @@ impl<'a> Facts<'a> {
                 .then(|| "nothing was learned: faults were planned and none was injected".to_owned());
         }
         let meets = |attempt: &Attempt| {
-            self.faults.iter().any(|fault| {
-                let end = fault.healed.filter(|_| !self.moments.contains(fault.name)).unwrap_or(u64::MAX);
-                attempt.start <= end && fault.injected <= attempt.end
-            })
+            let under =
+                |fault: &Fault<'_>| attempt.start <= fault.met_until() && fault.injected <= attempt.end;
+            self.faults.iter().any(under)
         };
         (!attempts.iter().any(meets)).then(|| format!("nothing was learned: no {what} met a fault"))
     }
@@ -199,6 +182,35 @@ impl<'a> Facts<'a> {
 
 pub(super) fn attempts(ops: &[&OpRecord]) -> Vec<Attempt> {
     ops.iter().map(|op| Attempt::from(*op)).collect()
+}
+
+/// The faults that a journal tells of, in the order of their injection.
+pub(crate) fn faults(entries: &[Entry]) -> Vec<Fault<'_>> {
+    let mut faults: Vec<Fault<'_>> = Vec::new();
+    let mut moments = BTreeSet::new();
+    for Entry { at_us, event, .. } in entries {
+        match event {
+            Event::Scheduled { steps } => {
+                let some = steps.iter().filter(|step| step.heal_at_us.is_none());
+                moments.extend(some.map(|step| step.fault.as_str()));
+            }
+            Event::Injected { fault, .. } => {
+                faults.push(Fault { name: fault, injected: *at_us, healed: None, moment: false });
+            }
+            Event::Healed { fault, .. } => {
+                let open = faults.iter_mut().rev().find(|open| open.name == fault);
+                if let Some(open) = open.filter(|open| open.healed.is_none()) {
+                    open.healed = Some(*at_us);
+                }
+            }
+            _ => {}
+        }
+    }
+    // Only now: nothing says that the schedule stands before what comes of it.
+    for fault in &mut faults {
+        fault.moment = moments.contains(fault.name);
+    }
+    faults
 }
 
 /// Whether the fault of this name, such as `f1-instance.kill`, is of this kind.

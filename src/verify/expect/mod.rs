@@ -50,6 +50,7 @@ use super::question::Question;
 use crate::journal::event::Judged;
 use crate::journal::{Entry, Verdict};
 use facts::Facts;
+pub(crate) use facts::faults;
 
 /// Something that can be expected of a run. One file each, and one line in [`expectations!`].
 trait Expect {
