@@ -145,6 +145,27 @@ pub(super) struct Down {
     before: Vec<(String, InstanceStatus)>,
 }
 
+/// Makes a [`FaultKind`](super::FaultKind) of what has a field `target`: the targets go down by an action, for
+/// which the provider needs a capability.
+macro_rules! down_fault {
+    ($name:ident, $capability:ident, $action:ident) => {
+        impl super::FaultKind for $name {
+            fn target(&self) -> &$crate::chaos::target::Target {
+                &self.target
+            }
+
+            fn needs(&self) -> $crate::fleet::Capability {
+                $crate::fleet::Capability::$capability
+            }
+
+            fn arm(&self, scene: super::Scene) -> Box<dyn super::Fault> {
+                super::instance::Down::new(scene, $crate::fleet::InstanceAction::$action)
+            }
+        }
+    };
+}
+pub(super) use down_fault;
+
 impl Down {
     pub(super) fn new(scene: Scene, action: InstanceAction) -> Box<Self> {
         Box::new(Down { scene, action, before: Vec::new() })

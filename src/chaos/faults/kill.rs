@@ -7,10 +7,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::instance::Down;
-use super::{About, Documented, Ec2, Fault, FaultKind, Scene};
+use super::instance::down_fault;
+use super::{About, Documented, Ec2};
 use crate::chaos::target::Target;
-use crate::fleet::{Capability, InstanceAction};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -34,16 +33,4 @@ impl Documented for Kill {
     };
 }
 
-impl FaultKind for Kill {
-    fn target(&self) -> &Target {
-        &self.target
-    }
-
-    fn needs(&self) -> Capability {
-        Capability::Kill
-    }
-
-    fn arm(&self, scene: Scene) -> Box<dyn Fault> {
-        Down::new(scene, InstanceAction::Kill)
-    }
-}
+down_fault!(Kill, Kill, Kill);

@@ -5,10 +5,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::instance::Down;
-use super::{About, Documented, Ec2, Fault, FaultKind, Scene};
+use super::instance::down_fault;
+use super::{About, Documented, Ec2};
 use crate::chaos::target::Target;
-use crate::fleet::{Capability, InstanceAction};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,16 +39,4 @@ impl Documented for Phoenix {
     };
 }
 
-impl FaultKind for Phoenix {
-    fn target(&self) -> &Target {
-        &self.target
-    }
-
-    fn needs(&self) -> Capability {
-        Capability::Replace
-    }
-
-    fn arm(&self, scene: Scene) -> Box<dyn Fault> {
-        Down::new(scene, InstanceAction::Destroy)
-    }
-}
+down_fault!(Phoenix, Replace, Destroy);

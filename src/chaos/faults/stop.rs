@@ -6,10 +6,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::instance::Down;
-use super::{About, Documented, Ec2, Fault, FaultKind, Scene};
+use super::instance::down_fault;
+use super::{About, Documented, Ec2};
 use crate::chaos::target::Target;
-use crate::fleet::{Capability, InstanceAction};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -30,16 +29,4 @@ impl Documented for Stop {
     };
 }
 
-impl FaultKind for Stop {
-    fn target(&self) -> &Target {
-        &self.target
-    }
-
-    fn needs(&self) -> Capability {
-        Capability::Stop
-    }
-
-    fn arm(&self, scene: Scene) -> Box<dyn Fault> {
-        Down::new(scene, InstanceAction::Stop)
-    }
-}
+down_fault!(Stop, Stop, Stop);

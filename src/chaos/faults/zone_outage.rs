@@ -5,11 +5,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::instance::Down;
-use super::{About, Documented, Ec2, Fault, FaultKind, Scene};
+use super::instance::down_fault;
+use super::{About, Documented, Ec2};
 use crate::chaos::target::Target;
 use crate::diagnostic::Located;
-use crate::fleet::{Capability, InstanceAction};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -46,16 +45,4 @@ impl Documented for ZoneOutage {
     };
 }
 
-impl FaultKind for ZoneOutage {
-    fn target(&self) -> &Target {
-        &self.target
-    }
-
-    fn needs(&self) -> Capability {
-        Capability::Kill
-    }
-
-    fn arm(&self, scene: Scene) -> Box<dyn Fault> {
-        Down::new(scene, InstanceAction::Kill)
-    }
-}
+down_fault!(ZoneOutage, Kill, Kill);
