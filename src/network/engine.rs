@@ -92,6 +92,11 @@ struct Ready {
 }
 
 impl Engine {
+    /// Lets in whoever is expected and has come.
+    pub(super) fn let_in_expected(&mut self) {
+        self.ports.iter_mut().filter(|port| port.node().is_none()).for_each(Port::let_in);
+    }
+
     /// Moves frames until nobody can send jobs any more.
     fn run(mut self, jobs: &Receiver<Job>, wake: &Wake) {
         // The default slack of 50 microseconds is a quarter of the error that a delay may have.
@@ -116,9 +121,7 @@ impl Engine {
                 }
             }
             // Nobody who was there before a frame was sent may miss it, so whoever is expected is looked for, too.
-            for port in self.ports.iter_mut().filter(|port| port.node().is_none()) {
-                port.let_in();
-            }
+            self.let_in_expected();
             for index in ready.callers.drain(..) {
                 self.ports.get_mut(index).map(Port::let_in);
             }

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::CLIENT;
 use super::engine::Engine;
 use super::fabric::Delivery;
-use super::port::Port;
 
 /// Batches taken from one node before a hold ends; one that stands still has sent far less.
 const BATCHES: usize = 64;
@@ -51,7 +50,7 @@ impl Engine {
     /// Delivers frames of an earlier life.
     pub(super) fn inject(&mut self, frames: Vec<HeldFrame>) {
         // Whoever has come by now is not to miss them.
-        self.ports.iter_mut().filter(|port| port.node().is_none()).for_each(Port::let_in);
+        self.let_in_expected();
         let deliveries = frames.into_iter().filter_map(|HeldFrame { to, frame }| {
             Some(Delivery { to: self.fabric.index(&to)?, frame: Cow::Owned(frame) })
         });
