@@ -95,7 +95,7 @@ impl Expect for Rpo {
             Err(nothing) => return nothing,
         };
         let mut finding = tally.finding(facts);
-        let (over, judged) = self.over(&tally, facts);
+        let (over, judged) = self.over(&tally, facts, &finding.message);
         match (judged, finding.verdict, over) {
             (0, ..) => {
                 finding.verdict = Verdict::Error;
@@ -116,13 +116,14 @@ impl Expect for Rpo {
 }
 
 impl Rpo {
-    /// What is lost beyond what may be, in words, and of how many it was looked at.
-    fn over(&self, tally: &Tally, facts: &Facts<'_>) -> (Option<String>, usize) {
+    /// What is lost beyond what may be, in words, and of how many it was looked at. `all` says what is lost in the
+    /// whole run.
+    fn over(&self, tally: &Tally, facts: &Facts<'_>, all: &str) -> (Option<String>, usize) {
         let lost = |lost: usize| format!("{} lost", count(lost, "acknowledged write"));
         match self {
             Rpo::Run(most) => {
                 let over = tally.lost() > *most as usize;
-                (over.then(|| tally.finding(facts).message), 1)
+                (over.then(|| all.to_owned()), 1)
             }
             Rpo::Fault(of) => {
                 let meant = |name: &str| of.fault.as_ref().is_none_or(|kind| is_of_kind(name, kind));
