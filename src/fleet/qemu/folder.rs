@@ -27,6 +27,7 @@ use crate::guest::KeyPair;
 use crate::home::{Home, create_private_dir};
 use crate::network::HeldFrame;
 use crate::store::Image;
+use crate::userns::remove_tree;
 
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 const SETUP: &str = "fleet.json";
@@ -195,10 +196,7 @@ impl Folder {
 
     /// Removes the folder and all in it.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        remove_tree(&self.root)
     }
 }
 

@@ -27,6 +27,7 @@ use crate::fleet::provider::Lifetime;
 use crate::home::{Home, create_private_dir, write_atomically};
 use crate::store::{ImageId, Store, StoreError};
 use crate::units::Size;
+use crate::userns::remove_tree;
 
 const DISK: &str = "disk.raw";
 const RECORD: &str = "volume.json";
@@ -342,10 +343,7 @@ fn sync(dir: &Path) -> Result<(), VolumeError> {
 }
 
 fn remove(dir: &Path) -> Result<(), VolumeError> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.at(dir),
-    }
+    remove_tree(dir).at(dir)
 }
 
 fn file_name(path: &Path) -> String {
