@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::common::{self, Said};
 
@@ -11,8 +12,15 @@ pub(crate) fn shared() -> PathBuf {
     home.map_or_else(|| std::env::temp_dir().join("ovenproof-test-home"), PathBuf::from)
 }
 
+/// Tests run side by side, and a store that another test is baking in is not one to copy.
+fn alone_in_shared() -> MutexGuard<'static, ()> {
+    static BUSY: Mutex<()> = Mutex::new(());
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Bakes `recipe` in the shared home, or finds it baked, and tells its id.
 pub(crate) fn baked(recipe: &str) -> String {
+    let _alone = alone_in_shared();
     let said = common::run(&shared(), ["--json", "bake", &format!("images/{recipe}.yaml")]).exits(0);
     let said: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
     said["id"].as_str().expect("an id").to_owned()
@@ -25,6 +33,7 @@ pub(crate) struct Copy {
 
 impl Copy {
     pub(crate) fn new() -> Self {
+        let _alone = alone_in_shared();
         // Links do not cross file systems.
         let folder = tempfile::tempdir_in(shared()).expect("a folder");
         let mut copy = Command::new("cp");
