@@ -407,3 +407,6 @@ async fn ready(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
