@@ -309,6 +309,20 @@ async fn a_frozen_instance_keeps_silent_and_runs_on() {
 }
 
 #[tokio::test]
+async fn an_instance_that_is_known_to_stand_still_is_not_asked_what_was_wrong_with_it() {
+    let freeze =
+        "  - { at: 100ms, for: 700ms, inject: { instance.freeze: { target: { nodes: [reg-1] } } } }\n";
+    let ran = run_to_end(Flaw::Sticky, freeze).await;
+    assert_eq!(ran.result.verdict, Verdict::Error, "{:#?}", ran.said());
+    let calm = ran.said().iter().find_map(|event| match event {
+        Event::Judged(judged) if judged.expectation == NO_TROUBLE => Some(judged.message.clone()),
+        _ => None,
+    });
+    let calm = calm.expect("it was judged");
+    assert!(calm.contains("reg-1 could not be asked: it is frozen"), "{calm}");
+}
+
+#[tokio::test]
 async fn faults_of_one_instance_wait_for_one_another() {
     let reboots = "  - { at: 100ms, inject: { instance.reboot: { target: { nodes: [reg-1] } } } }\n  \
                    - { at: 101ms, inject: { instance.reboot: { target: { nodes: [reg-1] } } } }\n  \
