@@ -88,6 +88,7 @@ for layer in "$@"; do cp -a "$store/layers/$layer" /mnt/store/layers/; done
 cp -a "$store/../cache/resolved" /mnt/cache/
 if "$tool" bake crowded > /mnt/said 2>&1; then echo "it fits?"; exit 1; fi
 cat /mnt/said
+"$tool" images fsck
 echo "== then"
 mv images/roomy images/crowded.yaml
 "$tool" bake crowded 2>&1
