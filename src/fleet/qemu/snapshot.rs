@@ -23,7 +23,7 @@ use crate::network::HeldFrame;
 use crate::store::{ImageId, Store};
 
 /// Changes whenever the machine that `machine.rs` describes does, or what a snapshot consists of.
-const FORMAT: &str = "ovenproof fleet snapshot v5";
+const FORMAT: &str = "ovenproof fleet snapshot v6";
 /// The frames that were between two nodes.
 const FRAMES: &str = "switch.frames";
 const RECORD: &str = "snapshot.json";
@@ -315,7 +315,7 @@ mod tests {
         assert!(opened("k").unwrap_err().starts_with("etcd-1.ram: "));
         // What an older version wrote had other fields.
         fs::write(dir.path().join(RECORD), r#"{ "format": "ovenproof fleet snapshot v2" }"#).unwrap();
-        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v5`";
+        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v6`";
         assert_eq!(opened("k").unwrap_err(), older);
         fs::write(dir.path().join(RECORD), "{").unwrap();
         assert!(opened("k").unwrap_err().contains("snapshot.json"));

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use self::format::Owner;
 pub use self::saved::VolumeSnapshots;
 use super::snapshot::{SavedNode, copy_sparse};
+use crate::disk::Keeping;
 use crate::fleet::plan::{FleetPlan, VolumePlan};
 use crate::fleet::provider::Lifetime;
 use crate::home::{Home, create_private_dir, write_atomically};
@@ -95,6 +96,7 @@ pub struct Volume {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Volumes {
     root: PathBuf,
+    lifetime: Lifetime,
 }
 
 /// What new volumes begin as.
@@ -126,7 +128,15 @@ impl Volumes {
             Lifetime::Run => folder.join("volumes"),
             Lifetime::UntilDown => home.volumes().join(fleet),
         };
-        Volumes { root }
+        Volumes { root, lifetime }
+    }
+
+    /// Those that outlive their fleet must outlive this machine's power too.
+    pub(crate) fn keeping(&self) -> Keeping {
+        match self.lifetime {
+            Lifetime::Run => Keeping::Guest,
+            Lifetime::UntilDown => Keeping::Host,
+        }
     }
 
     /// The disk of one volume, a raw file with nothing but a file system in it.
@@ -232,7 +242,7 @@ pub fn of_fleet(home: &Home, fleet: &str) -> Result<Vec<Volume>, VolumeError> {
 /// Removes the volumes of a fleet, or one of them (`NODE.NAME`), with all that is in them. The caller makes
 /// sure that the fleet does not run.
 pub fn remove_of(home: &Home, fleet: &str, name: Option<&str>) -> Result<(), VolumeError> {
-    let volumes = Volumes { root: home.volumes().join(fleet) };
+    let volumes = Volumes::of(home, fleet, Lifetime::UntilDown, Path::new(""));
     let known = of_fleet(home, fleet)?;
     match name {
         None if known.is_empty() => Err(VolumeError::NoVolumes(fleet.to_owned())),
