@@ -9,6 +9,7 @@
 //! A fleet's first volumes come into being all at once or not at all, so that nobody's cluster is ever half
 //! new. Who holds the fleet's name in the ledger has its volumes to himself.
 
+mod erofs;
 mod format;
 mod saved;
 
