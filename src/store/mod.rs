@@ -18,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::home::{Home, write_atomically};
+use crate::units::Size;
 
 pub mod channel;
 pub mod diff;
@@ -50,6 +51,8 @@ pub enum StoreError {
     Pinned { id: ImageId, channel: String },
     #[error("{0}")]
     BadLimit(String),
+    #[error("it takes {takes}, more than the {limit} that all snapshots together may take")]
+    NoRoom { takes: Size, limit: Size },
     #[error("`{0}` is not a name, expected lower-case letters, digits and hyphens")]
     BadName(String),
     #[error("{path} is damaged: {why}")]

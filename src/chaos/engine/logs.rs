@@ -7,19 +7,39 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, InstanceState};
+use crate::guest::ExecOutput;
 
 /// For all instances together: a guest that no longer answers has only its console, which the provider keeps.
 const LIMIT: Duration = Duration::from_secs(30);
 const COMMAND: &str = "journalctl --no-pager --output short-iso-precise --lines 5000";
+
+/// Asks an instance for something; one that cannot answer, as its provider knows, is not waited for.
+pub(super) async fn ask(
+    fleet: &dyn Fleet,
+    node: &str,
+    command: &str,
+    deadline: Instant,
+) -> Result<ExecOutput, String> {
+    let silent = |state| format!("it is {}", format!("{state:?}").to_lowercase());
+    match fleet.status(node).await {
+        Ok(status) if status.state != InstanceState::Running => Err(silent(status.state)),
+        Ok(_) | Err(_) => {
+            fleet.session(node).exec(command, deadline).await.map_err(|error| error.to_string())
+        }
+    }
+}
 
 /// Writes `NODE.journal.log` into `dir` for every instance that still answers.
 pub(super) async fn collect(fleet: &Arc<dyn Fleet>, dir: &Path) {
     let deadline = Instant::now() + LIMIT;
     let mut reading = JoinSet::new();
     for node in &fleet.plan().nodes {
-        let (session, name) = (fleet.session(&node.name), node.name.clone());
-        reading.spawn(async move { (name, session.exec(COMMAND, deadline).await) });
+        let (fleet, name) = (Arc::clone(fleet), node.name.clone());
+        reading.spawn(async move {
+            let read = ask(fleet.as_ref(), &name, COMMAND, deadline).await;
+            (name, read)
+        });
     }
     while let Some(read) = reading.join_next().await {
         let Ok((name, Ok(output))) = read else { continue };

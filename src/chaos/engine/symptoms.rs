@@ -3,14 +3,15 @@
 //! What is seen goes into the journal; whether it speaks against the image is judged from there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::logs;
 use super::phases::Stage;
-use crate::guest::{Session, SessionError};
 use crate::journal::Event;
 use crate::journal::event::{Symptom, SymptomKind, SymptomSource};
 use crate::verify::symptoms::kind_of;
@@ -108,9 +109,9 @@ pub(super) async fn ask(stage: &Stage) -> Vec<String> {
     let deadline = Instant::now() + LIMIT;
     let mut asking = JoinSet::new();
     for target in &stage.targets {
-        let (session, node) = (stage.fleet.session(&target.node), target.node.clone());
+        let (fleet, node) = (Arc::clone(&stage.fleet), target.node.clone());
         asking.spawn(async move {
-            let said = look(session.as_ref(), deadline).await;
+            let said = logs::ask(fleet.as_ref(), &node, ASK, deadline).await;
             (node, said)
         });
     }
@@ -119,7 +120,7 @@ pub(super) async fn ask(stage: &Stage) -> Vec<String> {
         match asked {
             Ok((node, Ok(said))) => {
                 let now = stage.journal.elapsed_us();
-                for (source, kind, line, age_us) in signs(&said) {
+                for (source, kind, line, age_us) in signs(&said.text()) {
                     record(stage, &node, source, kind, line, now.saturating_sub(age_us));
                 }
             }
@@ -129,10 +130,6 @@ pub(super) async fn ask(stage: &Stage) -> Vec<String> {
     }
     unasked.sort();
     unasked
-}
-
-async fn look(session: &dyn Session, deadline: Instant) -> Result<String, SessionError> {
-    Ok(session.exec(ASK, deadline).await?.text())
 }
 
 /// What an instance said, as signs of trouble with their age in microseconds.

@@ -13,7 +13,7 @@
 //! | [`gc`] | the room that snapshots and lost folders take |
 //! | [`volumes`] | data disks that outlive instances and fleets |
 //! | [`supervisor`], `service` | the process that owns them, and what it answers |
-//! | `control`, `handle` | the conversation with it, and the [`Fleet`] that others hold |
+//! | `control`, `handle`, `reach` | the conversation with it, the [`Fleet`] that others hold, and its ways into nodes |
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -53,6 +53,7 @@ pub mod gc;
 mod handle;
 mod machine;
 mod qmp;
+mod reach;
 mod running;
 mod service;
 mod snapshot;

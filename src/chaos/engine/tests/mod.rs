@@ -171,6 +171,7 @@ async fn a_client_that_crashes_is_an_error_of_the_run() {
     assert_eq!(ran.result.verdict, Verdict::Error, "{:#?}", ran.said());
     let why = "a client of the workload set crashed: a bug in the client";
     assert!(ran.result.reason.starts_with(why), "{}", ran.result.reason);
+    assert_eq!(ran.result.reason.matches("crashed").count(), 1, "it crashed again at the last look");
     // What the other workload showed was judged all the same.
     assert_eq!(ran.judged("linearizable"), Verdict::Pass);
 }
@@ -305,6 +306,20 @@ async fn a_frozen_instance_keeps_silent_and_runs_on() {
     let freeze = "  - { at: 100ms, for: 700ms, inject: { instance.freeze: { target: { one: reg } } } }\n";
     let ran = run_to_end(Flaw::None, freeze).await;
     assert_eq!(ran.result.verdict, Verdict::Pass, "{:#?}", ran.said());
+}
+
+#[tokio::test]
+async fn an_instance_that_is_known_to_stand_still_is_not_asked_what_was_wrong_with_it() {
+    let freeze =
+        "  - { at: 100ms, for: 700ms, inject: { instance.freeze: { target: { nodes: [reg-1] } } } }\n";
+    let ran = run_to_end(Flaw::Sticky, freeze).await;
+    assert_eq!(ran.result.verdict, Verdict::Error, "{:#?}", ran.said());
+    let calm = ran.said().iter().find_map(|event| match event {
+        Event::Judged(judged) if judged.expectation == NO_TROUBLE => Some(judged.message.clone()),
+        _ => None,
+    });
+    let calm = calm.expect("it was judged");
+    assert!(calm.contains("reg-1 could not be asked: it is frozen"), "{calm}");
 }
 
 #[tokio::test]
