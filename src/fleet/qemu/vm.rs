@@ -225,11 +225,7 @@ impl Vm {
             (InstanceAction::Start, Some(_)) => Ok(()),
             (InstanceAction::Stop, Some(running)) => self.stop(&running).await,
             (InstanceAction::Kill, Some(running)) => self.kill_running(&running).await,
-            (InstanceAction::Freeze, Some(running)) => {
-                self.set_frozen(&running, true).await?;
-                // Whoever makes a machine stand still may want to copy its volumes.
-                self.on_disks(|disks| disks.settle()).await
-            }
+            (InstanceAction::Freeze, Some(running)) => self.freeze(&running).await,
             (InstanceAction::Thaw, Some(running)) => self.set_frozen(&running, false).await,
             (InstanceAction::Reboot, Some(running)) => self.reset(&running).await,
         }
@@ -479,6 +475,17 @@ impl Vm {
             true => Ok(()),
             false => Err(self.provider(&format!("took no notice of `{command}`"))),
         }
+    }
+
+    /// Makes the machine stand still, with all that it has written in the files of its volumes: whoever asks
+    /// for that may want to copy them.
+    async fn freeze(&self, running: &Running) -> Result<(), FleetError> {
+        self.set_frozen(running, true).await?;
+        let settled = self.on_disks(|disks| disks.settle()).await;
+        if settled.is_err() {
+            self.set_frozen(running, false).await?;
+        }
+        settled
     }
 
     async fn is_frozen(&self, running: &Running) -> Result<bool, FleetError> {

@@ -5,6 +5,9 @@
 //! volumes/.FLEET.new/          the volumes of a fleet that is being created for the first time
 //! ```
 //!
+//! While the fleet runs its block server alone writes to a `disk.raw`: what a guest has not flushed may not be
+//! in it yet, and is lost with the guest's power.
+//!
 //! The volumes of a fleet that was made for one run lie in the fleet's own folder instead, and go with it.
 //! A fleet's first volumes come into being all at once or not at all, so that nobody's cluster is ever half
 //! new. Who holds the fleet's name in the ledger has its volumes to himself.
