@@ -4,9 +4,10 @@
 //! either the old state or the new one. Nothing here knows how images are made or what they are used for.
 //!
 //! ```text
-//! layers/ID/                         one step of a bake: tree/ and layer.json
+//! layers/ID/                         one step of a bake: tree/ or disk, and layer.json
 //! images/ID/                         disk.raw, vmlinuz, initrd.img, manifest.json, files.jsonl
 //! names/NAME/latest                  id of the recipe's newest image
+//! names/NAME/recipe.json             the recipe that it was baked from, see [`origin`]
 //! channels/NAME/CHANNEL.json         the image a channel points at, and the evidence that moved it
 //! snapshots/KEY/                     a fleet saved whole, see [`snapshot`]
 //! lock                               held by bakes together, and by who collects garbage alone
@@ -26,12 +27,14 @@ pub mod digest;
 pub mod files;
 pub mod gc;
 pub mod image;
+pub mod origin;
 pub mod sbom;
 pub mod snapshot;
 pub mod workspace;
 
 pub use channel::Promotion;
 pub use image::{Digests, Image, ImageId, Input, Manifest, Package};
+pub use origin::Origin;
 pub use workspace::Workspace;
 
 /// Why the store could not give what was asked for.

@@ -120,7 +120,7 @@ fn a_disk_boots_by_firmware_and_directly_from_either_kind_of_disk() {
         let said = boot(folder.path(), &disk, by, device);
         assert_eq!(said, "root=ext4 usr=yes var=yes root-home=700 marker=yes");
     }
-    run(&["images", "rm", "booted"]).exits(0);
+    run(&["images", "remove", "booted"]).exits(0);
 }
 
 #[test]
@@ -159,8 +159,8 @@ fn a_readonly_root_cannot_be_written_to_and_a_changed_bit_is_found() {
     run(&["exec", "fixed/fixed-1", "--", "touch", "/etc/new", "/var/new", "/root/new", "/home/new"]).exits(0);
     let refused = run(&["exec", "fixed/fixed-1", "--", "touch", "/usr/new"]);
     assert_ne!(refused.code, Some(0));
-    run(&["images", "rm", "fixed"]).exits(2);
+    run(&["images", "remove", "fixed"]).exits(2);
     run(&["down", "fixed", "--volumes"]).exits(0);
     assert_nothing_runs();
-    run(&["images", "rm", "fixed"]).exits(0);
+    run(&["images", "remove", "fixed"]).exits(0);
 }

@@ -14,6 +14,21 @@ fn loses(scenario: &str) {
 }
 
 #[test]
+fn etcd_keeps_what_it_acknowledged_through_power_cuts() {
+    baked(&["etcd"]);
+    let said = run(&["run", "scenarios/power-cut-etcd.yaml", "--seed", "7"]).exits(0);
+    assert!(said.stdout.contains("✓ no acknowledged write lost"), "{}", said.stdout);
+    assert!(said.stdout.contains("3 instances said the same"), "{}", said.stdout);
+    assert_nothing_runs();
+}
+
+#[test]
+fn etcd_that_does_not_sync_is_found_out_by_a_power_cut() {
+    baked(&["etcd-unsynced"]);
+    loses("scenarios/controls/etcd-unsynced.yaml");
+}
+
+#[test]
 fn a_synchronous_postgres_pair_keeps_what_it_acknowledged() {
     baked(&["postgres"]);
     let said = run(&["run", "scenarios/postgres-failover-sync.yaml", "--seed", "7"]).exits(0);

@@ -153,16 +153,22 @@ impl Volumes {
         !self.root.exists()
     }
 
+    /// Which of the volumes of `plan` there will have to be made.
+    pub(crate) fn missing(&self, plan: &FleetPlan) -> Made {
+        let any = plan.nodes.iter().any(|node| !node.volumes.is_empty());
+        if any && !self.are_fresh() { Made::Some } else { Made::All }
+    }
+
     /// Makes what is missing, and grows what is to be larger.
     pub(crate) fn prepare(
         &self,
         plan: &FleetPlan,
         store: &Store,
         origin: Origin<'_>,
-    ) -> Result<Made, VolumeError> {
+    ) -> Result<(), VolumeError> {
         let any = plan.nodes.iter().any(|node| !node.volumes.is_empty());
         if !any {
-            return Ok(Made::All);
+            return Ok(());
         }
         let fresh = self.are_fresh();
         // All new ones lie aside until the last is whole.
@@ -201,8 +207,7 @@ impl Volumes {
             }
             remove(&aside)?;
         }
-        sync(self.root.parent().unwrap_or(&self.root))?;
-        Ok(if fresh { Made::All } else { Made::Some })
+        sync(self.root.parent().unwrap_or(&self.root))
     }
 
     /// Removes them all, with all that is in them.
