@@ -8,8 +8,8 @@
 //! | `folder` | what lies where in the folder of a fleet |
 //! | `credentials`, `machine`, [`accel`] | the command line of a VM and what it is given at boot |
 //! | `snapshot` | a fleet saved at one instant, and what it is restored from |
-//! | `vm`, `qmp`, `wake`, `console` | one VM: its process, its control connections, its console log |
-//! | `disks` | what a node's disks stand on, and the conversations in which its machine uses them |
+//! | `vm`, `running`, `qmp`, `wake`, `console` | one VM: its process, its control connections, its console log |
+//! | `disks` | what a node's disks stand on, the conversations in which its machine uses them, what is wrong with them |
 //! | [`gc`] | the room that snapshots and lost folders take |
 //! | [`volumes`] | data disks that outlive instances and fleets |
 //! | [`supervisor`], `service` | the process that owns them, and what it answers |
@@ -54,6 +54,7 @@ mod handle;
 mod machine;
 mod qmp;
 mod reach;
+mod running;
 mod service;
 mod snapshot;
 pub mod supervisor;
