@@ -47,6 +47,13 @@ fn an_asynchronous_postgres_pair_is_found_out() {
 }
 
 #[test]
+fn a_replaced_postgres_server_keeps_what_lies_on_its_volume() {
+    baked(&["postgres"]);
+    run(&["run", "scenarios/postgres-replace.yaml", "--seed", "7"]).exits(0);
+    assert_nothing_runs();
+}
+
+#[test]
 fn redis_keeps_what_a_replica_confirmed() {
     baked(&["redis"]);
     let said = run(&["run", "scenarios/redis-sentinel.yaml", "--seed", "7"]).exits(0);
