@@ -19,6 +19,7 @@ mod initramfs;
 mod killed;
 mod links;
 mod readme;
+mod restored;
 mod servers;
 mod snapshots;
 mod systems;
