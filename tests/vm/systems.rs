@@ -73,3 +73,15 @@ fn a_load_balancer_hides_the_loss_of_a_server() {
     run(&["run", "scenarios/proxy-kill-one.yaml", "--seed", "7"]).exits(0);
     assert_nothing_runs();
 }
+
+#[test]
+fn every_kind_of_workload_and_expectation_works_on_a_real_machine() {
+    baked(&["redis"]);
+    let said = run(&["run", "tests/fixtures/every-workload.yaml", "--seed", "7"]).exits(0);
+    for judged in
+        ["linearizable", "set", "append", "bank", "counter", "unique ids", "queue", "somebody bumped"]
+    {
+        assert!(said.stdout.contains(&format!("✓ {judged}\n")), "{judged}: {}", said.stdout);
+    }
+    assert_nothing_runs();
+}
