@@ -60,7 +60,7 @@ const HOLD_BASE: [&str; 2] = [
 const BASE: &str = r#""$@"; find merged/dev -mindepth 1 -delete"#;
 
 /// No service may start while packages are installed.
-const INSTALL: &str = r#"
+pub(super) const INSTALL: &str = r#"
 trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
@@ -69,7 +69,7 @@ cp -t /run/sources /etc/apt/sources.list.d/* 2> /dev/null || true
 if [ -s /run/pins ]; then echo 'deb [trusted=yes] file:/var/cache/apt/archives ./' > /run/sources/oven.list; fi
 # No binary caches of the lists: they are ten times what is installed, and gone when the image is sealed.
 apt() {
-    apt-get -q -y -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 \
+    apt-get -q -y -o APT::Sandbox::User=root -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
         -o Dir::Etc::sourceparts=/run/sources -o Dir::Etc::preferences=/run/pins \
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@"
 }
@@ -77,6 +77,9 @@ apt update
 apt -o APT::Keep-Downloaded-Packages=true -o Dpkg::Options::=--force-unsafe-io \
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install "$@"
 "#;
+
+/// What packages say of themselves, an empty line after each.
+const FIELDS: &str = r#"for deb; do dpkg-deb --field "$deb" || echo; echo; done"#;
 
 impl Oven<'_> {
     /// Apt fails at once when another holds its lists or archives; we rather wait. Nothing is removed from
@@ -146,7 +149,7 @@ impl Oven<'_> {
     }
 
     /// The versions that this layer is held to.
-    fn held(&self) -> &[Package] {
+    pub(super) fn held(&self) -> &[Package] {
         self.layer.lock.as_ref().unwrap_or(&self.layer.hold)
     }
 
@@ -155,22 +158,17 @@ impl Oven<'_> {
     fn pins(&self, debs: &Path) -> Result<PathBuf, BakeError> {
         let pins = self.stack.work.join("pins");
         let mut text = String::new();
-        let mut index = Vec::new();
+        let mut cached = Vec::new();
         for Package { name, version, arch } in self.held() {
             text.push_str(&format!("Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n"));
             let deb = format!("{name}_{}_{arch}.deb", version.replace(':', "%3a"));
-            let path = debs.join(&deb);
-            if path.is_file() {
-                let fields = command("dpkg-deb").arg("--field").arg(&path).output().at(&path)?;
-                let (bytes, digest) = (fs::metadata(&path).at(&path)?.len(), sha256(&path)?);
-                index.extend_from_slice(fields.stdout.trim_ascii_end());
-                let more = format!("\nFilename: ./{deb}\nSize: {bytes}\nSHA256: {digest}\n\n");
-                index.extend_from_slice(more.as_bytes());
+            if debs.join(&deb).is_file() {
+                cached.push(deb);
             }
         }
         fs::write(&pins, text).at(&pins)?;
         let path = debs.join(INDEX);
-        fs::write(&path, index).at(&path)?;
+        fs::write(&path, index(debs, &cached).at(debs)?).at(&path)?;
         Ok(pins)
     }
 
@@ -240,7 +238,7 @@ fn status(tree: &Path) -> io::Result<Option<Vec<Package>>> {
     Ok(Some(parse_status(&String::from_utf8_lossy(&bytes))))
 }
 
-fn parse_status(text: &str) -> Vec<Package> {
+pub(super) fn parse_status(text: &str) -> Vec<Package> {
     let mut packages: Vec<Package> = text
         .split("\n\n")
         .filter_map(|paragraph| {
@@ -259,11 +257,29 @@ fn parse_status(text: &str) -> Vec<Package> {
     packages
 }
 
-/// In hexadecimal digits; only this does apt still trust.
-fn sha256(path: &Path) -> Result<String, BakeError> {
-    let output = command("sha256sum").arg("--binary").arg(path).output().at(path)?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.split(' ').next().unwrap_or_default().trim_start_matches('\\').to_owned())
+/// What apt must know of the packages `debs` in the folder `archives`, to take them from there.
+fn index(archives: &Path, debs: &[String]) -> io::Result<Vec<u8>> {
+    let mut index = Vec::new();
+    if debs.is_empty() {
+        return Ok(index);
+    }
+    // One process each for all of them, which are hundreds; only this digest does apt still trust.
+    let digests = command("sha256sum").arg("--").args(debs).current_dir(archives).output()?.stdout;
+    let digests = String::from_utf8_lossy(&digests).into_owned();
+    let mut fields = command("sh");
+    let fields = fields.args(["-c", FIELDS, "fields"]).args(debs).current_dir(archives).output()?.stdout;
+    let fields = String::from_utf8_lossy(&fields).into_owned();
+    for ((deb, digest), fields) in debs.iter().zip(digests.lines()).zip(fields.split("\n\n")) {
+        let (bytes, digest) =
+            (fs::metadata(archives.join(deb))?.len(), digest.split(' ').next().unwrap_or_default());
+        let fields = fields.trim();
+        // One that cannot be read is not offered.
+        if !fields.is_empty() && digest.len() == 64 {
+            let more = format!("{fields}\nFilename: ./{deb}\nSize: {bytes}\nSHA256: {digest}\n\n");
+            index.extend_from_slice(more.as_bytes());
+        }
+    }
+    Ok(index)
 }
 
 #[cfg(test)]

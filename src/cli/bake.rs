@@ -13,7 +13,8 @@ use crate::bake::{
     require_locked,
 };
 use crate::home::Home;
-use crate::store::Store;
+use crate::recipe::Recipe;
+use crate::store::{Origin, Store};
 use crate::units::Size;
 
 /// Bake an image from a recipe. Takes no time if nothing changed since it was last baked.
@@ -80,6 +81,12 @@ impl With {
     }
 }
 
+/// Remembers where a recipe lies, so that what its lock file stands for is kept.
+pub fn remember(recipe: &Recipe, sets: &[(String, String)], store: &Store) -> Result<(), Failure> {
+    let path = std::path::absolute(&recipe.path).map_err(Failure::infrastructure)?;
+    Ok(store.set_origin(&recipe.name, &Origin { recipe: path, sets: sets.to_vec() })?)
+}
+
 /// Says which lock files were written, and what is another in them.
 pub fn tell_locks(moved: &[Moved], printer: &Printer) {
     for Moved { path, changes, failed } in moved {
@@ -115,6 +122,7 @@ pub fn run(args: &BakeArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let baked = bake(&plan, &options, &store, &home, &mut Lines::new(printer))?;
     let moved = keep_locks(&recipe, &baked.plan);
     tell_locks(&moved, printer);
+    remember(&recipe, &args.sets, &store)?;
     let manifest = &baked.image.manifest;
     let proof = match args.verify_reproducible {
         true => Some(reproduce(&baked.plan, &options, &store, &home, &mut Lines::new(printer))?),

@@ -114,7 +114,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::BadLimit(_) => Failure::user(&error)
                 .hint("give a size such as `12G`, or leave the variable out"),
-            StoreError::Io { .. } => Failure::infrastructure(&error),
+            StoreError::NoRoom { .. } | StoreError::Io { .. } => Failure::infrastructure(&error),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::bake::{Lines, With, parse_set, tell_locks};
+use super::bake::{Lines, With, parse_set, remember, tell_locks};
 use super::conduct::{Job, Manner, Pins, check_pins, conduct, exit_code, junit_of, load_all, verdict, write};
 use super::{Failure, Printer, fleets, kind};
 use crate::bake::{Options, bake, keep_locks};
@@ -65,6 +65,7 @@ pub fn run(args: &GateArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let options = Options { secrets: args.with.secrets()?, ..Options::default() };
     let baked = bake(recipe.plan(), &options, &store, &home, &mut Lines::new(printer))?;
     tell_locks(&keep_locks(&recipe, &baked.plan), printer);
+    remember(&recipe, &args.sets, &store)?;
     let image = baked.image;
     let pins = Pins::from([(name.clone(), image.id().to_string())]);
     let jobs: Vec<Job> = scenarios

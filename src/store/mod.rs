@@ -4,9 +4,10 @@
 //! either the old state or the new one. Nothing here knows how images are made or what they are used for.
 //!
 //! ```text
-//! layers/ID/                         one step of a bake: tree/ and layer.json
+//! layers/ID/                         one step of a bake: tree/ or disk, and layer.json
 //! images/ID/                         disk.raw, vmlinuz, initrd.img, manifest.json, files.jsonl
 //! names/NAME/latest                  id of the recipe's newest image
+//! names/NAME/recipe.json             the recipe that it was baked from, see [`origin`]
 //! channels/NAME/CHANNEL.json         the image a channel points at, and the evidence that moved it
 //! snapshots/KEY/                     a fleet saved whole, see [`snapshot`]
 //! lock                               held by bakes together, and by who collects garbage alone
@@ -18,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::home::{Home, write_atomically};
+use crate::units::Size;
 
 pub mod channel;
 pub mod diff;
@@ -25,12 +27,14 @@ pub mod digest;
 pub mod files;
 pub mod gc;
 pub mod image;
+pub mod origin;
 pub mod sbom;
 pub mod snapshot;
 pub mod workspace;
 
 pub use channel::Promotion;
 pub use image::{Digests, Image, ImageId, Input, Manifest, Package};
+pub use origin::Origin;
 pub use workspace::Workspace;
 
 /// Why the store could not give what was asked for.
@@ -50,6 +54,8 @@ pub enum StoreError {
     Pinned { id: ImageId, channel: String },
     #[error("{0}")]
     BadLimit(String),
+    #[error("it takes {takes}, more than the {limit} that all snapshots together may take")]
+    NoRoom { takes: Size, limit: Size },
     #[error("`{0}` is not a name, expected lower-case letters, digits and hyphens")]
     BadName(String),
     #[error("{path} is damaged: {why}")]

@@ -43,11 +43,22 @@ impl Store {
         Workspace::begin(&self.tmp(), &format!("snapshot-{key}")).at(&self.tmp())
     }
 
-    /// Moves `part` of the workspace into place, and removes the oldest snapshots beyond the limit.
-    pub fn publish_snapshot(&self, key: &str, work: Workspace, part: &Path) -> Result<(), StoreError> {
+    /// Moves `part` of the workspace into place, and removes the oldest snapshots beyond `limit`; one that
+    /// alone takes more is an error, and none are removed for it.
+    pub fn publish_snapshot(
+        &self,
+        key: &str,
+        work: Workspace,
+        part: &Path,
+        limit: Size,
+    ) -> Result<(), StoreError> {
+        let takes = room(part)?;
+        if takes > limit {
+            return Err(StoreError::NoRoom { takes, limit });
+        }
         let target = self.snapshot_dir(key);
         work.publish(part, &target).at(&target)?;
-        self.bound_snapshots(snapshot_limit()?, Some(key)).map(drop)
+        self.bound_snapshots(limit, Some(key)).map(drop)
     }
 
     /// Removes the snapshot `key`; a fleet that runs from it keeps its own links to the files.
@@ -72,12 +83,8 @@ impl Store {
         let mut known = Vec::new();
         for key in self.snapshots()? {
             let dir = self.snapshot_dir(&key);
-            let mut bytes = 0;
-            for name in entries(&dir)? {
-                // Most of a machine's memory was never written and takes no room.
-                bytes += fs::metadata(dir.join(name)).at(&dir)?.blocks() * 512;
-            }
-            known.push((fs::metadata(&dir).and_then(|meta| meta.modified()).at(&dir)?, bytes, key));
+            let used = fs::metadata(&dir).and_then(|meta| meta.modified()).at(&dir)?;
+            known.push((used, room(&dir)?.0, key));
         }
         known.sort();
         let mut total: u64 = known.iter().map(|(_, bytes, _)| bytes).sum();
@@ -101,17 +108,43 @@ impl Store {
     }
 }
 
+/// What the files in `dir` take on the disk: most of a machine's memory was never written and takes nothing.
+fn room(dir: &Path) -> Result<Size, StoreError> {
+    let mut bytes = 0;
+    for name in entries(dir)? {
+        bytes += fs::metadata(dir.join(name)).at(dir)?.blocks() * 512;
+    }
+    Ok(Size(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::home::Home;
 
-    fn make(store: &Store, key: &str, bytes: usize) {
+    fn publish(store: &Store, key: &str, bytes: usize, limit: u64) -> Result<(), StoreError> {
         let work = store.begin_snapshot(key).unwrap();
         let part = work.dir().join("snapshot");
         fs::create_dir(&part).unwrap();
         fs::write(part.join("ram"), vec![1; bytes]).unwrap();
-        store.publish_snapshot(key, work, &part).unwrap();
+        store.publish_snapshot(key, work, &part, Size(limit))
+    }
+
+    #[test]
+    fn all_together_keep_to_the_limit_whatever_is_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&Home::at(dir.path())).unwrap();
+        for key in ["a", "b", "c", "d"] {
+            publish(&store, key, 64 << 10, 150 << 10).unwrap();
+        }
+        assert_eq!(store.snapshots().unwrap().len(), 2);
+        assert!(store.snapshot("d").is_some(), "the one that was just saved");
+        // Not at the price of all others, which are of use.
+        let refused = publish(&store, "large", 256 << 10, 150 << 10).unwrap_err().to_string();
+        let expected = "it takes 256K, more than the 150K that all snapshots together may take";
+        assert_eq!(refused, expected);
+        assert_eq!(store.snapshots().unwrap().len(), 2);
+        assert_eq!(entries(&store.tmp()).unwrap(), [""; 0], "half of it is left");
     }
 
     #[test]
@@ -119,7 +152,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&Home::at(dir.path())).unwrap();
         for key in ["a", "b", "c"] {
-            make(&store, key, 64 << 10);
+            publish(&store, key, 64 << 10, 1 << 30).unwrap();
         }
         let age = |key: &str, seconds| {
             let file = fs::File::open(store.snapshot_dir(key)).unwrap();

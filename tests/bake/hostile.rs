@@ -71,8 +71,8 @@ fn a_hostile_package_reaches_nothing_of_the_host() {
     process.wait().expect("its end");
     crate::common::Said::from(said).exits(0);
     kitchen.run_unprivileged(&["bake", "invaded"]).exits(0);
-    kitchen.run(&["images", "rm", "invaded"]).exits(0);
-    kitchen.run_unprivileged(&["images", "rm", "invaded"]).exits(0);
+    kitchen.run(&["images", "remove", "invaded"]).exits(0);
+    kitchen.run_unprivileged(&["images", "remove", "invaded"]).exits(0);
 }
 
 /// What a step leaves where the bake itself will look must not lead the bake to the host's files.
@@ -108,7 +108,7 @@ fn links_that_a_step_leaves_lead_nowhere_on_the_host() {
         if said.code == Some(0) {
             let shown = kitchen.run(&["--json", "images", "show", "trapped"]).exits(0).stdout;
             assert!(!shown.contains("untouched"), "{what}: {shown}");
-            kitchen.run(&["images", "rm", "trapped"]).exits(0);
+            kitchen.run(&["images", "remove", "trapped"]).exits(0);
         }
     }
 }

@@ -22,7 +22,7 @@ fn forget(kitchen: &Kitchen, image: &Value, shared: &Value) {
         let path = home().join("store/layers").join(layer.as_str().expect("an id"));
         fs::remove_dir_all(path).expect("a layer");
     }
-    kitchen.run(&["images", "rm", image["name"].as_str().expect("a name")]).exits(0);
+    kitchen.run(&["images", "remove", image["name"].as_str().expect("a name")]).exits(0);
 }
 
 #[test]
@@ -92,6 +92,6 @@ fn a_lock_holds_while_the_archive_moves_on() {
     assert!(lock().contains("oven-tea 1.1 all") && lock().contains("oven-cup 2 all"), "{}", lock());
     kitchen.run(&["bake", "tea", "--locked"]).exits(0);
     for image in ["tea", "local"] {
-        kitchen.run(&["images", "rm", image]).exits(0);
+        kitchen.run(&["images", "remove", image]).exits(0);
     }
 }

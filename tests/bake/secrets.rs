@@ -36,7 +36,7 @@ fn a_secret_is_seen_by_its_step_and_found_nowhere() {
     assert!(stars, "the log shows where secrets were printed");
     // What is there needs none.
     kitchen.run(&["bake", "secretive"]).exits(0);
-    kitchen.run(&["images", "rm", "secretive"]).exits(0);
+    kitchen.run(&["images", "remove", "secretive"]).exits(0);
 }
 
 #[test]

@@ -52,8 +52,8 @@ test:
     let disk = |run: Said| -> serde_json::Value { serde_json::from_str(&run.exits(0).stdout).expect("JSON") };
     let theirs = disk(kitchen.run_unprivileged(&["--json", "bake", "full"]));
     assert_eq!(baked["id"], theirs["id"]);
-    kitchen.run(&["images", "rm", "full"]).exits(0);
-    kitchen.run_unprivileged(&["images", "rm", "full"]).exits(0);
+    kitchen.run(&["images", "remove", "full"]).exits(0);
+    kitchen.run_unprivileged(&["images", "remove", "full"]).exits(0);
 }
 
 #[test]

@@ -34,8 +34,8 @@ fn root_and_others_bake_the_same_image() {
             layers.filter_map(|layer| Some(fs::metadata(tree(layer).join("srv/page")).ok()?.uid())).collect();
         assert_eq!(owners, [1_000_000 + 33 - 1]);
     }
-    crate::common::run(&home(), ["images", "rm", "owned"]).exits(0);
-    kitchen.run_unprivileged(&["images", "rm", "owned"]).exits(0);
+    crate::common::run(&home(), ["images", "remove", "owned"]).exits(0);
+    kitchen.run_unprivileged(&["images", "remove", "owned"]).exits(0);
     let left = crate::common::everything_below(&unprivileged_home().join("store/tmp"));
     assert!(left.is_empty(), "left: {left:?}");
 }

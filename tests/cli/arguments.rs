@@ -50,7 +50,7 @@ fn of_images_and_fleets() {
         &["images", "show", "../etc:stable"],
         &["images", "show", "ab"],
         &["images", "show", ""],
-        &["images", "rm", "web"],
+        &["images", "remove", "web"],
         &["up", "web"],
         &["up", "web", "-n", "0"],
         &["up", "web", "-n", "33"],

@@ -13,7 +13,7 @@ fn every_command_explains_itself() {
         "images",
         "images list",
         "images show",
-        "images rm",
+        "images remove",
         "check",
         "run",
         "gate",

@@ -53,15 +53,22 @@ fn what_nobody_needs_goes_and_a_bake_under_way_is_waited_for() {
     baked("base");
     let copy = Copy::tidy();
     let folder = tempfile::tempdir().expect("a folder");
+    let files = |content: &str| format!("files:\n  - path: /etc/kept\n    content: {content}\n");
     let bake = |content: &str| {
-        let files = format!("files:\n  - path: /etc/kept\n    content: {content}\n");
-        copy.ask(&["bake", &recipe(folder.path(), "kept", &files)])["id"].as_str().expect("an id").to_owned()
+        copy.ask(&["bake", &recipe(folder.path(), "kept", &files(content))])["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
     };
     let (old, new) = (bake("old"), bake("new"));
     let removed = |said: &Value| said["removed"]["images"].as_array().expect("images").clone();
     let would = copy.ask(&["images", "gc", "--dry-run"]);
     assert_eq!(removed(&would), [json!([old, "kept"])]);
     copy.run(&["images", "show", &old]).exits(0);
+    // The recipe and the lock files beside it stand for the old one again.
+    recipe(folder.path(), "kept", &files("old"));
+    assert_eq!(removed(&copy.ask(&["images", "gc", "--dry-run"])), [json!(null); 0]);
+    recipe(folder.path(), "kept", &files("new"));
 
     // A bake that has looked at its layers and takes its time.
     let steps = "run:\n  - command: '[ -e /etc/ovenproof-never ] || sleep 86399'\n";

@@ -71,7 +71,7 @@ fn a_killed_bake_leaves_no_process_and_the_next_one_goes_on() {
     run(&["bake", &path]).exits(0);
     let left = common::everything_below(&home().join("store/tmp"));
     assert!(left.is_empty(), "left: {left:?}");
-    run(&["images", "rm", "killed"]).exits(0);
+    run(&["images", "remove", "killed"]).exits(0);
 }
 
 #[test]

@@ -41,5 +41,5 @@ fn a_server_that_never_becomes_ready_is_an_error_with_its_console_and_goes() {
     let console = said.stderr.lines().filter(|line| line.starts_with("    ")).count();
     assert!(console >= 5, "the console is not shown: {}", said.stderr);
     assert_nothing_runs();
-    run(&["images", "rm", "deaf"]).exits(0);
+    run(&["images", "remove", "deaf"]).exits(0);
 }

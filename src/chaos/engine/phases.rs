@@ -55,8 +55,15 @@ impl Finding {
     }
 
     pub(super) fn with_problem(mut self, problem: String) -> Self {
-        self.problems.push(problem);
+        self.add_problem(problem);
         self
+    }
+
+    /// Adds what may be known already: a bug that is met twice is one.
+    fn add_problem(&mut self, problem: String) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 }
 
@@ -243,7 +250,7 @@ pub(super) async fn all(
     let probing = tokio::spawn(probe(Arc::clone(stage), Mode::Continuous, watch.clone()));
     let during = watch.child_token();
     let passing = tokio::spawn(probe(Arc::clone(stage), Mode::During, during.clone()));
-    let (used, outcomes) = chaos(stage, lives).await;
+    let (used, outcomes) = chaos(stage, lives, &mut finding).await;
     during.cancel();
     // Nothing that is measured during the timeline is measured after it.
     let _ = passing.await;
@@ -330,7 +337,11 @@ async fn probe(stage: Arc<Stage>, mode: Mode, stop: CancellationToken) {
 
 /// Workload and timeline, for as long as the scenario says or until cancelled. What the workloads used,
 /// and the faults, some of which may still be waiting for their instances to be back.
-async fn chaos(stage: &Arc<Stage>, lives: Vec<(ScheduledFault, FaultSpec)>) -> (Vec<Used>, JoinSet<Outcome>) {
+async fn chaos(
+    stage: &Arc<Stage>,
+    lives: Vec<(ScheduledFault, FaultSpec)>,
+    finding: &mut Finding,
+) -> (Vec<Used>, JoinSet<Outcome>) {
     let began = Instant::now();
     let mut faults = JoinSet::new();
     for (step, spec) in lives {
@@ -350,9 +361,19 @@ async fn chaos(stage: &Arc<Stage>, lives: Vec<(ScheduledFault, FaultSpec)>) -> (
     // Cancelled or over: both end the work.
     let _ = stage.cancel.run_until_cancelled(end).await;
     enough.cancel();
-    let mut used = working.join_all().await;
-    used.sort_by_key(|(index, _)| *index);
-    (used.into_iter().map(|(_, used)| used).collect(), faults)
+    // What became of a workload that crashed itself nobody knows: there is nothing to close.
+    let mut used = vec![Used::default(); stage.scenario.workloads.len()];
+    while let Some(over) = working.join_next().await {
+        match over {
+            Ok((index, some)) => {
+                if let Some(used) = used.get_mut(index) {
+                    *used = some;
+                }
+            }
+            Err(crash) => finding.add_problem(format!("a workload crashed: {crash}")),
+        }
+    }
+    (used, faults)
 }
 
 /// Waits for the faults to be over, for steady state and for the last reads; says whether the fleet came
@@ -380,11 +401,13 @@ async fn recover(
     let deadline = Instant::now() + limit.0;
     for (workload, used) in stage.scenario.workloads.iter().zip(used) {
         let looks = close(workload, &stage.targets, used, stage.clock(), stage.sink(), deadline);
-        finding.problems.extend(used.crashed.iter().map(|why| one_line(why)));
+        for why in &used.crashed {
+            finding.add_problem(one_line(why));
+        }
         match stage.unless_cancelled(looks).await? {
             Ok(()) => {}
             Err(NotClosed::Unanswered(why)) => missing.push(why),
-            Err(NotClosed::Crashed(why)) => finding.problems.push(one_line(&why)),
+            Err(NotClosed::Crashed(why)) => finding.add_problem(one_line(&why)),
         }
     }
     let expectations = stage.scenario.expectations();

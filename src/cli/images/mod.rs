@@ -1,5 +1,6 @@
 //! `ovenproof images`: look into the local registry, and remove from it.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -9,7 +10,7 @@ use super::{Failure, Printer};
 use crate::fleet::FleetError;
 use crate::fleet::ledger::Ledger;
 use crate::home::Home;
-use crate::store::{Image, Store};
+use crate::store::{Image, Promotion, Store};
 use crate::units::Size;
 
 mod diff;
@@ -33,7 +34,8 @@ enum Action {
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
     /// Remove images; one that a channel points at or a fleet runs from stays.
-    Rm {
+    #[command(visible_alias = "rm")]
+    Remove {
         /// NAME, NAME:CHANNEL, or the first digits of an id.
         #[arg(required = true)]
         images: Vec<String>,
@@ -50,7 +52,7 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         Some(Action::Show(args)) => show::run(args, &store, printer)?,
         Some(Action::Diff(args)) => diff::run(args, &store, printer)?,
         Some(Action::Export(args)) => export::run(args, &store, &home, printer)?,
-        Some(Action::Rm { images }) => remove(images, &store, &home, printer)?,
+        Some(Action::Remove { images }) => remove(images, &store, &home, printer)?,
         Some(Action::Gc(args)) => gc::run(args, &store, &home, printer)?,
         Some(Action::Fsck(args)) => return fsck::run(args, &store, &home, printer),
     }
@@ -115,10 +117,12 @@ fn document(image: &Image, channels: &[String]) -> serde_json::Value {
 }
 
 fn channels_of(store: &Store, image: &Image) -> Result<Vec<String>, Failure> {
-    let channels = store.channels(&image.manifest.name)?;
-    Ok(channels
-        .into_iter()
-        .filter(|(_, promotion)| promotion.image == *image.id())
-        .map(|(channel, _)| channel)
-        .collect())
+    Ok(promotions_of(store, image)?.into_keys().collect())
+}
+
+/// The channels that point at an image, with why they do.
+fn promotions_of(store: &Store, image: &Image) -> Result<BTreeMap<String, Promotion>, Failure> {
+    let mut channels = store.channels(&image.manifest.name)?;
+    channels.retain(|_, promotion| promotion.image == *image.id());
+    Ok(channels)
 }

@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::channels_of;
+use super::promotions_of;
 use crate::cli::{Failure, Printer};
 use crate::store::files::{FileKind, FileRecord};
-use crate::store::{Image, Store, sbom};
+use crate::store::{Image, Promotion, Store, sbom};
 use crate::units::Size;
 
 /// Show one image: what it is made of, and where it lies.
@@ -60,13 +60,22 @@ fn files(files: &[FileRecord], printer: &Printer) -> Result<(), Failure> {
 }
 
 fn manifest(image: &Image, store: &Store, printer: &Printer) -> Result<(), Failure> {
-    let channels = channels_of(store, image)?;
-    printer.json(&json!({ "manifest": image.manifest, "dir": image.dir, "channels": channels }));
+    let promotions = promotions_of(store, image)?;
+    let channels: Vec<String> = promotions.keys().cloned().collect();
+    printer.json(&json!({
+        "manifest": image.manifest,
+        "dir": image.dir,
+        "channels": channels,
+        "promotions": promotions,
+    }));
     let manifest = &image.manifest;
     printer.line(format!("name      {}", manifest.name));
     printer.line(format!("id        {}", manifest.id));
     printer
         .line(format!("channels  {}", if channels.is_empty() { "none".into() } else { channels.join(", ") }));
+    for (channel, promotion) in &promotions {
+        evidence(channel, promotion, printer);
+    }
     printer.line(format!("baked     {}", manifest.baked_at));
     printer.line(format!("disk      {}", image.disk().display()));
     printer.line(format!("          {} of {}", Size(manifest.stored_bytes), Size(manifest.disk_bytes)));
@@ -84,4 +93,19 @@ fn manifest(image: &Image, store: &Store, printer: &Printer) -> Result<(), Failu
         printer.line(format!("          {name}  {:.1}s", *took as f64 / 1000.0));
     }
     Ok(())
+}
+
+/// Says what a channel was moved by: a line for each run that stands for the image.
+fn evidence(channel: &str, promotion: &Promotion, printer: &Printer) {
+    printer.line(format!("{channel:<10}since {}", promotion.promoted_at));
+    for run in promotion.evidence["runs"].as_array().into_iter().flatten() {
+        let word = |key: &str| run[key].as_str().unwrap_or("?").to_owned();
+        let seed = &run["seed"];
+        printer.line(format!(
+            "          {}  {}, seed {seed}, run {}",
+            word("verdict"),
+            word("scenario"),
+            word("run")
+        ));
+    }
 }

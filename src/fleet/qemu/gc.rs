@@ -74,8 +74,34 @@ fn folders(home: &Home) -> io::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::snapshot::Snapshot;
+    use super::super::wake::WakeBy;
     use super::*;
     use crate::home::create_private_dir;
+
+    #[test]
+    fn snapshots_that_take_too_much_room_go_and_the_one_that_was_used_last_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let store = Store::open(&home).unwrap();
+        for (key, seconds) in [("000000000001", 2), ("000000000002", 3), ("000000000003", 1)] {
+            let folder = store.snapshot_dir(key);
+            create_private_dir(&folder).unwrap();
+            fs::write(folder.join("ram"), vec![1; 1 << 20]).unwrap();
+            Snapshot::seal(&folder, key, BTreeSet::new(), "7", WakeBy::Port).unwrap();
+            let used = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            fs::File::open(&folder).unwrap().set_modified(used).unwrap();
+        }
+        assert_eq!(collect(&home, &store, Size(4 << 20)).unwrap(), [""; 0]);
+        assert_eq!(
+            collect(&home, &store, Size(3 << 19)).unwrap(),
+            [
+                "removed the snapshot 000000000003: together they take more than 1.5M",
+                "removed the snapshot 000000000001: together they take more than 1.5M",
+            ]
+        );
+        assert_eq!(store.snapshots().unwrap(), ["000000000002"]);
+    }
 
     #[test]
     fn what_nobody_owns_goes_and_the_rest_stays() {

@@ -1,10 +1,9 @@
 //! A handle to a fleet of VMs: every question goes to its supervisor.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::console;
 use super::control::{Address, Connection, Reply, Request, gone};
 use super::folder::{Folder, Setup};
+use super::reach::{NodeDialer, SshEndpoint};
 use super::snapshot::{self, Snapshot};
 use super::supervisor::failed;
 use super::volumes::Made;
@@ -27,8 +27,8 @@ use crate::fleet::plan::{FleetPlan, NodePlan};
 use crate::fleet::provider::{Fleet, FleetError, InstanceAction, InstanceState, InstanceStatus};
 use crate::fleet::timing::Timing;
 use crate::guest::probe::{Measurement, measure};
-use crate::guest::ssh::{Endpoint, Identity};
-use crate::guest::{DialError, Dialer, Session, SshSession, Stream};
+use crate::guest::ssh::Identity;
+use crate::guest::{Dialer, Session, SshSession};
 use crate::home::{Home, create_private_dir};
 use crate::network::{RuleCounters, RuleSet};
 use crate::seed::Seed;
@@ -57,6 +57,7 @@ pub(crate) struct QemuFleet {
     folder: Folder,
     address: Arc<Address>,
     identities: BTreeMap<String, Arc<Identity>>,
+    proven: Mutex<BTreeSet<String>>,
     /// The connection on which faults are put: they end with it.
     leases: tokio::sync::Mutex<Option<Connection<UnixStream>>>,
     /// What only the creator holds.
@@ -100,6 +101,7 @@ impl QemuFleet {
             folder,
             address,
             identities,
+            proven: Mutex::default(),
             leases,
             owner,
         })
@@ -161,15 +163,72 @@ impl QemuFleet {
         self.ask(&Request::SshPort { node: node.to_owned() }).await
     }
 
+    /// The nodes that have been ready since the fleet was made.
+    fn proven(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the snapshot that the fleet came from: all nodes were ready when it was saved.
+    fn distrust(&self) -> Result<(), FleetError> {
+        let Some(key) = snapshot::key(&self.plan) else { return Ok(()) };
+        if self.store.snapshot(&key).is_some() {
+            tracing::warn!(
+                "a fleet from a snapshot did not become ready; the snapshot is dropped, and the next such fleet boots"
+            );
+            self.store.discard_snapshot(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Asks again and again whether `node` is ready.
+    async fn wait_for(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
+        let (dialer, session) = (self.dialer(&node.name), self.session(&node.name));
+        let started = Instant::now();
+        let mut last = "it was not measured even once".to_owned();
+        let mut pause = PROBE_SOON;
+        while Instant::now() < deadline {
+            let Ok(measured) = timeout_at(deadline, ready(node, &*dialer, &*session, deadline)).await else {
+                break;
+            };
+            if measured.ok {
+                return Ok(());
+            }
+            last = measured.detail;
+            let state = self.status(&node.name).await?.state;
+            if matches!(state, InstanceState::Stopped | InstanceState::Destroyed) {
+                let reason = "the machine ended while it was waited for".to_owned();
+                let console = self.console_tail(&node.name);
+                return Err(FleetError::Start { node: node.name.clone(), reason, console });
+            }
+            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
+            pause = PROBE_EVERY.min(pause * 2);
+        }
+        Err(FleetError::NotReady {
+            node: node.name.clone(),
+            within: Span(started.elapsed()),
+            last,
+            console: self.console_tail(&node.name),
+        })
+    }
+
     fn console_tail(&self, node: &str) -> String {
         console::tail(&self.folder.console(node), console::SHOWN_LINES)
     }
 
-    /// Waits for a supervisor that was told to end, and does its work if it died before it could.
-    fn clean_up(home: &Home, record: &FleetRecord, owner: Option<Owner>) -> Result<(), FleetError> {
+    /// Waits for a supervisor, which was told to end or is now, and does its work if it died before it could.
+    fn clean_up(
+        home: &Home,
+        record: &FleetRecord,
+        owner: Option<Owner>,
+        told: bool,
+    ) -> Result<(), FleetError> {
         let ledger = Ledger::of(home);
         let current = ledger.fleets()?.into_iter().find(|fleet| fleet.id == record.id);
         if let Some(current) = current {
+            if let Some(supervisor) = current.supervisor.as_ref().filter(|_| !told) {
+                // While it starts a fleet it answers nobody.
+                supervisor.terminate();
+            }
             if let Some(supervisor) = &current.supervisor
                 && !supervisor.wait(DESTROY)
                 && !supervisor.kill()
@@ -224,7 +283,8 @@ impl Fleet for QemuFleet {
             return Ok(false);
         }
         let Some(key) = snapshot::key(&self.plan) else { return Ok(false) };
-        if snapshot_limit()?.0 == 0 {
+        let limit = snapshot_limit()?;
+        if limit.0 == 0 {
             return Ok(false);
         }
         let work = self.store.begin_snapshot(&key)?;
@@ -243,7 +303,8 @@ impl Fleet for QemuFleet {
             .map_err(failed("cannot describe the snapshot"))?;
         let store = self.store.clone();
         // Waits for the disk.
-        let published = tokio::task::spawn_blocking(move || store.publish_snapshot(&key, work, &part)).await;
+        let published =
+            tokio::task::spawn_blocking(move || store.publish_snapshot(&key, work, &part, limit)).await;
         published.map_err(|error| FleetError::Provider(error.to_string()))??;
         Ok(true)
     }
@@ -309,40 +370,20 @@ impl Fleet for QemuFleet {
     }
 
     async fn wait_ready(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
-        let (dialer, session) = (self.dialer(&node.name), self.session(&node.name));
-        let started = Instant::now();
-        let mut last = "it was not measured even once".to_owned();
-        let mut pause = PROBE_SOON;
-        while Instant::now() < deadline {
-            let Ok(measured) = timeout_at(deadline, ready(node, &*dialer, &*session, deadline)).await else {
-                break;
-            };
-            if measured.ok {
-                return Ok(());
-            }
-            last = measured.detail;
-            let state = self.status(&node.name).await?.state;
-            if matches!(state, InstanceState::Stopped | InstanceState::Destroyed) {
-                let reason = "the machine ended while it was waited for".to_owned();
-                let console = self.console_tail(&node.name);
-                return Err(FleetError::Start { node: node.name.clone(), reason, console });
-            }
-            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
-            pause = PROBE_EVERY.min(pause * 2);
+        let waited = self.wait_for(node, deadline).await;
+        match waited {
+            Ok(()) => drop(self.proven().insert(node.name.clone())),
+            Err(_) if self.restored && !self.proven().contains(&node.name) => self.distrust()?,
+            Err(_) => {}
         }
-        Err(FleetError::NotReady {
-            node: node.name.clone(),
-            within: Span(started.elapsed()),
-            last,
-            console: self.console_tail(&node.name),
-        })
+        waited
     }
 
     async fn destroy(&self) -> Result<(), FleetError> {
         let asked = tokio::time::timeout(DESTROY, self.ask::<()>(&Request::Destroy)).await;
         let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (home, record) = (self.home.clone(), self.record.clone());
-        let cleaned = tokio::task::spawn_blocking(move || Self::clean_up(&home, &record, owner)).await;
+        let (home, record, told) = (self.home.clone(), self.record.clone(), matches!(asked, Ok(Ok(()))));
+        let cleaned = tokio::task::spawn_blocking(move || Self::clean_up(&home, &record, owner, told)).await;
         cleaned.map_err(|error| FleetError::Provider(error.to_string()))??;
         match asked {
             // Gone all the same, but not all of it as it was asked for.
@@ -376,41 +417,5 @@ async fn ready(
     }
 }
 
-struct NodeDialer {
-    address: Arc<Address>,
-    node: String,
-}
-
-#[async_trait]
-impl Dialer for NodeDialer {
-    async fn dial(&self, port: u16, deadline: Instant) -> Result<Box<dyn Stream>, DialError> {
-        let within = deadline.saturating_duration_since(Instant::now());
-        let request = Request::Dial { node: self.node.clone(), port, within };
-        let dialed = async {
-            let connection = self.address.connect().await;
-            let mut connection = connection.map_err(|error| DialError::Fleet(error.to_string()))?;
-            connection.dial(&request).await?;
-            Ok(Box::new(connection.into_stream()) as Box<dyn Stream>)
-        };
-        // The supervisor keeps the deadline; this is for one that is stuck.
-        let grace = deadline + Duration::from_secs(2);
-        timeout_at(grace, dialed).await.unwrap_or_else(|_| Err(DialError::Fleet("it is stuck".to_owned())))
-    }
-}
-
-struct SshEndpoint {
-    address: Arc<Address>,
-    node: String,
-}
-
-#[async_trait]
-impl Endpoint for SshEndpoint {
-    async fn address(&self) -> Result<SocketAddr, String> {
-        let ask = async {
-            let mut connection = self.address.connect().await.map_err(|error| gone(&error.to_string()))?;
-            connection.ask::<u16>(&Request::SshPort { node: self.node.clone() }).await
-        };
-        let port = ask.await.map_err(|error| error.to_string())?;
-        Ok((Ipv4Addr::LOCALHOST, port).into())
-    }
-}
+#[cfg(test)]
+mod tests;

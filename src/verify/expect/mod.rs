@@ -155,7 +155,17 @@ impl Expectation {
 /// taken from `entries`; a checker that crashes leaves its own expectation unknown and the others judged.
 pub fn judge(expectations: &[Expectation], entries: &[Entry], budget: Budget) -> Vec<Judged> {
     let facts = Facts::of(entries);
-    expectations.iter().map(|expectation| judge_one(expectation.inner(), &facts, budget)).collect()
+    let mut all: Vec<Judged> = Vec::new();
+    for expectation in expectations {
+        let mut judged = judge_one(expectation.inner(), &facts, budget);
+        // Expectations about the same writes find the same evidence, which is told once.
+        let told = all.iter().find(|other| !judged.detail.is_empty() && other.detail == judged.detail);
+        if let Some(other) = told {
+            judged.detail = format!("what was found is told under `{}`", other.expectation);
+        }
+        all.push(judged);
+    }
+    all
 }
 
 fn judge_one(expect: &dyn Expect, facts: &Facts<'_>, budget: Budget) -> Judged {

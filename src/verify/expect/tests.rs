@@ -161,6 +161,12 @@ fn the_recovery_point_says_how_much_may_be_lost() {
     assert_eq!(story.judge("- rpo: 0").verdict, Verdict::Fail);
     assert_eq!(story.judge("- rpo: 1").verdict, Verdict::Pass);
     assert_eq!(story.judge("- rpo: 1").measured["lost_writes"], 1.0);
+    // Asked for with what finds the same, it refers to that.
+    let both = [Expectation::NoAcknowledgedWriteLost, Expectation::Rpo(Rpo::Run(0))];
+    let [lost, rpo] = judge(&both, &story.0, Budget::default()).try_into().unwrap();
+    assert!(lost.detail.starts_with("k: client 5 read 7"), "{}", lost.detail);
+    assert_eq!(rpo.detail, "what was found is told under `no acknowledged write lost`");
+    assert_eq!(story.judge("- rpo: 0").detail, lost.detail);
     // No operation, no promise kept.
     assert_eq!(Story::new(2_000).fault("f1-x", 400, 900).judge("- rpo: 5").verdict, Verdict::Error);
 }

@@ -171,6 +171,7 @@ async fn a_client_that_crashes_is_an_error_of_the_run() {
     assert_eq!(ran.result.verdict, Verdict::Error, "{:#?}", ran.said());
     let why = "a client of the workload set crashed: a bug in the client";
     assert!(ran.result.reason.starts_with(why), "{}", ran.result.reason);
+    assert_eq!(ran.result.reason.matches("crashed").count(), 1, "it crashed again at the last look");
     // What the other workload showed was judged all the same.
     assert_eq!(ran.judged("linearizable"), Verdict::Pass);
 }

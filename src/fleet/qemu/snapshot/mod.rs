@@ -5,30 +5,33 @@
 //! number of fleets can run from one snapshot at once and each pays only for what it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
 
-use super::accel::Accelerator;
+use self::key::hypervisor;
+pub(crate) use self::key::key;
+pub(crate) use self::memory::{copy_memory, copy_sparse};
 use super::folder::NodeFolder;
-use super::vm::HYPERVISOR;
 use super::wake::WakeBy;
 use crate::disk::Layer;
-use crate::fleet::plan::FleetPlan;
 use crate::network::HeldFrame;
 use crate::store::{ImageId, Store};
 
+mod key;
+mod memory;
+
 /// Changes whenever the machine that `machine.rs` describes does, or what a snapshot consists of.
-const FORMAT: &str = "ovenproof fleet snapshot v5";
+const FORMAT: &str = "ovenproof fleet snapshot v7";
 /// The frames that were between two nodes.
 const FRAMES: &str = "switch.frames";
 const RECORD: &str = "snapshot.json";
-/// Files up to this are compared byte by byte before they are used; reading all of the memory would take
-/// longer than restoring it.
+/// Files up to this are compared byte by byte before they are used. Reading all of the memory would take longer
+/// than restoring it; what is larger must be as long and as old as it was, so that whoever wrote to it is
+/// noticed.
 const DIGESTED: u64 = 16 << 20;
 
 /// `snapshot.json`: written last, so that a snapshot without it is none.
@@ -50,16 +53,20 @@ struct SavedFile {
     bytes: u64,
     /// BLAKE3, of files that are not too large.
     digest: Option<String>,
+    /// When it was written, in seconds and nanoseconds; of files without a digest.
+    written: Option<(i64, i64)>,
 }
 
 impl SavedFile {
     fn of(path: &Path) -> io::Result<Self> {
-        let bytes = fs::metadata(path)?.len();
-        let digest = match bytes <= DIGESTED {
+        let file = fs::metadata(path)?;
+        let (bytes, digested) = (file.len(), file.len() <= DIGESTED);
+        let digest = match digested {
             true => Some(blake3::hash(&fs::read(path)?).to_hex().to_string()),
             false => None,
         };
-        Ok(SavedFile { bytes, digest })
+        let written = (!digested).then_some((file.mtime(), file.mtime_nsec()));
+        Ok(SavedFile { bytes, digest, written })
     }
 }
 
@@ -90,42 +97,10 @@ impl SavedNode {
     }
 }
 
-/// The key of the snapshots that fit `plan` on this machine; `None` if there can be none.
-pub(crate) fn key(plan: &FleetPlan) -> Option<String> {
-    // The name of a fleet is not part of its machines.
-    let plan = FleetPlan { name: String::new(), ..plan.clone() };
-    let mut hasher = blake3::Hasher::new_derive_key(FORMAT);
-    for part in [hypervisor()?.into_bytes(), serde_json::to_vec(&plan).ok()?] {
-        hasher.update(&(part.len() as u64).to_le_bytes()).update(&part);
-    }
-    Some(hasher.finalize().to_hex().to_string())
-}
-
-/// What the memory of a machine can be restored by: this very QEMU, with this accelerator, on this
-/// processor. The file tells versions apart as well as its `--version`, without starting it.
-fn hypervisor() -> Option<String> {
-    let found = |dir: PathBuf| {
-        let path = dir.join(HYPERVISOR);
-        fs::metadata(&path).ok().map(|file| (path, file))
-    };
-    let (path, file) = std::env::split_paths(&std::env::var_os("PATH")?).find_map(found)?;
-    let (accelerator, _) = Accelerator::detect();
-    let processor = match accelerator {
-        Accelerator::Kvm => fs::read_to_string("/proc/cpuinfo").ok()?,
-        // An emulated one is the same everywhere.
-        Accelerator::Tcg => String::new(),
-    };
-    let told = |line: &&str| line.starts_with("model name") || line.starts_with("flags");
-    let processor: BTreeSet<&str> = processor.lines().filter(told).collect();
-    let version = format!("{} {} {}.{}", path.display(), file.len(), file.mtime(), file.mtime_nsec());
-    let processor = processor.into_iter().collect::<Vec<_>>().join(" ");
-    Some([version, accelerator.options().join(" "), processor].join(" ").trim_end().to_owned())
-}
-
 /// Why nobody will ever use the snapshot `key` again; `None` if somebody may.
 pub(crate) fn useless(store: &Store, key: &str) -> Option<String> {
     let dir = store.snapshot_dir(key);
-    let record = match Record::read(&dir, key) {
+    let record = match Record::whole(&dir, key) {
         Ok(record) => record,
         Err(why) => return Some(why),
     };
@@ -137,6 +112,21 @@ pub(crate) fn useless(store: &Store, key: &str) -> Option<String> {
 }
 
 impl Record {
+    /// The record of the snapshot in `dir` if it is whole, and the one that `key` stands for.
+    fn whole(dir: &Path, key: &str) -> Result<Self, String> {
+        let record = Record::read(dir, key)?;
+        for (name, saved) in &record.files {
+            let found = SavedFile::of(&dir.join(name)).map_err(|error| format!("{name}: {error}"))?;
+            if found.bytes != saved.bytes {
+                return Err(format!("{name} has {} bytes, expected {}", found.bytes, saved.bytes));
+            }
+            if found != *saved {
+                return Err(format!("{name} is not what was saved"));
+            }
+        }
+        Ok(record)
+    }
+
     /// The record of the snapshot that should lie under `key` in `dir`; its files are not looked at.
     fn read(dir: &Path, key: &str) -> Result<Self, String> {
         let text = fs::read(dir.join(RECORD)).map_err(|error| format!("{RECORD}: {error}"))?;
@@ -158,16 +148,7 @@ impl Record {
 impl Snapshot {
     /// Looks whether the snapshot in `dir` is whole, and the one that `key` stands for.
     pub(crate) fn open(dir: &Path, key: &str) -> Result<Self, String> {
-        let record = Record::read(dir, key)?;
-        for (name, saved) in &record.files {
-            let found = SavedFile::of(&dir.join(name)).map_err(|error| format!("{name}: {error}"))?;
-            if found.bytes != saved.bytes {
-                return Err(format!("{name} has {} bytes, expected {}", found.bytes, saved.bytes));
-            }
-            if found != *saved {
-                return Err(format!("{name} is not what was saved"));
-            }
-        }
+        let record = Record::whole(dir, key)?;
         Ok(Snapshot { dir: dir.to_owned(), identity: record.identity, wake: record.wake })
     }
 
@@ -234,64 +215,9 @@ pub(crate) fn host_key(dir: &Path, node: &str) -> PathBuf {
     dir.join(format!("{node}.host_key"))
 }
 
-/// Copies the memory of the QEMU process `pid` to `target`, leaving out what was never touched.
-pub(crate) fn copy_memory(pid: u32, target: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let path = entry?.path();
-        let link = fs::read_link(&path).unwrap_or_default();
-        if link.to_string_lossy().starts_with("/memfd:memory-backend-memfd") {
-            return copy_sparse(&File::open(path)?, &File::create_new(target)?);
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::NotFound, "the process has no memory of the expected name"))
-}
-
-/// Copies data, not holes; pieces that are all zero become holes.
-pub(crate) fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
-    const PIECE: usize = 64 << 10;
-    let length = from.metadata()?.len();
-    to.set_len(length)?;
-    let mut buffer = vec![0; PIECE];
-    let mut position = 0;
-    while position < length {
-        position = match seek(from, SeekFrom::Data(position)) {
-            Ok(data) => data,
-            // Nothing but a hole is left.
-            Err(rustix::io::Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let end = seek(from, SeekFrom::Hole(position))?.min(length);
-        while position < end {
-            let piece = usize::try_from(end - position).unwrap_or(PIECE).min(PIECE);
-            let Some(buffer) = buffer.get_mut(..piece) else { break };
-            from.read_exact_at(buffer, position)?;
-            if buffer.iter().any(|byte| *byte != 0) {
-                to.write_all_at(buffer, position)?;
-            }
-            position += piece as u64;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn copies_keep_content_and_holes() {
-        let dir = tempfile::tempdir().unwrap();
-        let source = File::create_new(dir.path().join("a")).unwrap();
-        source.set_len(10 << 20).unwrap();
-        source.write_all_at(b"start", 0).unwrap();
-        source.write_all_at(b"odd", (7 << 20) + 12_345).unwrap();
-        let from = File::open(dir.path().join("a")).unwrap();
-        copy_sparse(&from, &File::create_new(dir.path().join("b")).unwrap()).unwrap();
-        let (a, b) = (fs::read(dir.path().join("a")).unwrap(), fs::read(dir.path().join("b")).unwrap());
-        assert!(a == b, "the copy differs");
-        let blocks = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(dir.path().join("b")).unwrap());
-        assert!(blocks * 512 < 1 << 20, "{blocks} blocks");
-    }
 
     fn seal(dir: &Path, key: &str) {
         Snapshot::seal(dir, key, BTreeSet::new(), "7", WakeBy::Port).unwrap();
@@ -315,10 +241,29 @@ mod tests {
         assert!(opened("k").unwrap_err().starts_with("etcd-1.ram: "));
         // What an older version wrote had other fields.
         fs::write(dir.path().join(RECORD), r#"{ "format": "ovenproof fleet snapshot v2" }"#).unwrap();
-        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v5`";
+        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v7`";
         assert_eq!(opened("k").unwrap_err(), older);
         fs::write(dir.path().join(RECORD), "{").unwrap();
         assert!(opened("k").unwrap_err().contains("snapshot.json"));
+    }
+
+    #[test]
+    fn whoever_writes_to_what_is_too_large_to_be_read_each_time_is_noticed() {
+        use std::os::unix::fs::FileExt;
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("snapshot");
+        fs::create_dir(&dir).unwrap();
+        let ram = dir.join("etcd-1.ram");
+        let file = fs::File::create_new(&ram).unwrap();
+        file.set_len(DIGESTED + 1).unwrap();
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        file.set_modified(long_ago).unwrap();
+        seal(&dir, "k");
+        // A fleet that runs from it has a link to it.
+        fs::hard_link(&ram, root.path().join("link")).unwrap();
+        Snapshot::open(&dir, "k").unwrap();
+        file.write_all_at(b"x", 7).unwrap();
+        assert_eq!(Snapshot::open(&dir, "k").unwrap_err(), "etcd-1.ram is not what was saved");
     }
 
     #[test]
@@ -333,6 +278,12 @@ mod tests {
         };
         make("good", BTreeSet::new());
         assert_eq!(useless(&store, "good"), None);
+        fs::write(make("torn", BTreeSet::new()).join("more"), "").unwrap();
+        assert_eq!(useless(&store, "torn"), None, "what it does not know of does not matter to it");
+        let torn = store.snapshot_dir("torn");
+        Snapshot::seal(&torn, "torn", BTreeSet::new(), "7", WakeBy::Port).unwrap();
+        fs::remove_file(torn.join("more")).unwrap();
+        assert!(useless(&store, "torn").unwrap().starts_with("more: "));
         let gone = ImageId::from_hash(blake3::hash(b"gone"));
         make("orphan", BTreeSet::from([gone.clone()]));
         assert_eq!(useless(&store, "orphan").unwrap(), format!("its image {} is gone", gone.short()));
