@@ -25,7 +25,11 @@ fn etcd_keeps_what_it_acknowledged_through_power_cuts() {
 #[test]
 fn etcd_that_does_not_sync_is_found_out_by_a_power_cut() {
     baked(&["etcd-unsynced"]);
-    loses("scenarios/controls/etcd-unsynced.yaml");
+    let said = run(&["run", "scenarios/controls/etcd-unsynced.yaml", "--seed", "7"]).exits(1);
+    assert!(said.stdout.contains("✗ no acknowledged write lost"), "{}", said.stdout);
+    assert!(said.stdout.contains("acknowledged and gone"), "{}", said.stdout);
+    // That all come back is not promised: a member may find that it agreed to what it has no more, and refuse.
+    assert_nothing_runs();
 }
 
 #[test]
