@@ -32,7 +32,15 @@ fn then(name: &'static str, params: Value, after: &'static str) -> Spoilt {
 /// What the machine has, and does.
 pub(super) async fn resources_without_effect_are_not_proven(guest: &Guest) {
     const DATE: &str = "[ \"$1\" = -s ] || exec \"$tool\" \"$@\"";
-    is_not_proven(guest, with("clock.skew", json!({ "by": "2h" }), "date", DATE)).await;
+    for spoilt in [
+        with("clock.skew", json!({ "by": "2h" }), "date", DATE),
+        with("clock.strobe", json!({ "by": "2h", "every": "100ms" }), "date", DATE),
+        // Gives out none of the zeroes that are to fill the memory.
+        with("resource.memory", json!({ "fill": "90%" }), "head", "exit 0"),
+        with("disk.fill", json!({ "path": "/var", "leave": "1M" }), "fallocate", "exit 0"),
+    ] {
+        is_not_proven(guest, spoilt).await;
+    }
 }
 
 /// What runs on it, and what that has.
