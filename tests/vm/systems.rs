@@ -54,6 +54,12 @@ fn a_replaced_postgres_server_keeps_what_lies_on_its_volume() {
 }
 
 #[test]
+fn a_replaced_postgres_server_without_a_volume_is_found_out() {
+    baked(&["postgres"]);
+    loses("scenarios/controls/postgres-replace.yaml");
+}
+
+#[test]
 fn redis_keeps_what_a_replica_confirmed() {
     baked(&["redis"]);
     let said = run(&["run", "scenarios/redis-sentinel.yaml", "--seed", "7"]).exits(0);

@@ -371,9 +371,12 @@ impl Fleet for QemuFleet {
 
     async fn wait_ready(&self, node: &NodePlan, deadline: Instant) -> Result<(), FleetError> {
         let waited = self.wait_for(node, deadline).await;
-        match waited {
+        match &waited {
             Ok(()) => drop(self.proven().insert(node.name.clone())),
-            Err(_) if self.restored && !self.proven().contains(&node.name) => self.distrust()?,
+            // A machine that was killed meanwhile says nothing about what it came from.
+            Err(FleetError::NotReady { .. }) if self.restored && !self.proven().contains(&node.name) => {
+                self.distrust()?;
+            }
             Err(_) => {}
         }
         waited

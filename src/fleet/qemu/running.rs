@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::console;
 use super::folder::NodeFolder;
-use super::qmp::{Event, Qmp};
 use super::wake::WakePort;
+use crate::hypervisor::qmp::{Event, Qmp};
 
 /// No guest gets from a reset to the next one so fast.
 const FIRMWARE_RESETS: Duration = Duration::from_secs(1);
@@ -89,22 +89,5 @@ pub(super) async fn count_resets(
             // The log is for reading; the count is what matters.
             let _ = console::mark(&files.console(), &format!("reset: boot {boot} of {node}"));
         }
-    }
-}
-
-/// Reads the table of QEMU's `info usernet`, such as
-/// `  TCP[HOST_FORWARD]  12  127.0.0.1 35041  10.0.2.15    22     0     0`.
-pub(super) fn forwarded_port(table: &str) -> Option<u16> {
-    let line = table.lines().find(|line| line.trim_start().starts_with("TCP[HOST_FORWARD]"))?;
-    line.split_whitespace().nth(3)?.parse().ok().filter(|port| *port != 0)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_forwarded_port_is_read_from_qemus_table() {
-        let table = "Hub -1 (mgmt):\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n  TCP[HOST_FORWARD]  13       127.0.0.1 40123       10.0.2.15    22     0     0\n";
-        assert_eq!(super::forwarded_port(table), Some(40123));
-        assert_eq!(super::forwarded_port("nothing"), None);
     }
 }

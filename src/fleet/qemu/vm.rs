@@ -16,19 +16,20 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::accel::Accelerator;
 use super::console;
 use super::disks::{Disks, NodeTroubles};
 use super::folder::{BootFiles, NodeFolder};
 use super::machine::{Machine, Sockets};
-use super::qmp::{Qmp, QmpError};
-use super::running::{Running, count_resets, forwarded_port, reap, socket_pair};
+use super::running::{Running, count_resets, reap, socket_pair};
 use super::snapshot::{self, SavedNode};
 use super::volumes::{self, Volumes};
 use super::wake::WakePort;
 use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
+use crate::hypervisor::HYPERVISOR;
+use crate::hypervisor::accel::Accelerator;
+use crate::hypervisor::qmp::{Qmp, QmpError, forwarded_port};
 use crate::seed::Seed;
 
 /// Until a new QEMU takes commands; it needs a fraction of a second unless the machine is overloaded.
@@ -40,8 +41,6 @@ const PROMPT: Duration = Duration::from_secs(30);
 
 /// Until a guest that is known to listen is awake; it needs milliseconds unless the machine is overloaded.
 pub(crate) const WAKE_UP: Duration = Duration::from_secs(20);
-
-pub(crate) const HYPERVISOR: &str = "qemu-system-x86_64";
 
 /// A node of the fleet, running or not.
 pub(crate) struct Vm {
