@@ -1,7 +1,6 @@
 //! The life of real fleets of VMs, as those who break them see it.
 //!
-//! It bakes the image `etcd`, or finds it baked, in the home that `OVENPROOF_TEST_HOME` names. It has no test
-//! harness because a fleet's supervisor is this very executable, started again with other arguments.
+//! It bakes the image `etcd`, or finds it baked, in the home that `OVENPROOF_TEST_HOME` names.
 
 #![expect(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a test without a harness")]
 
@@ -13,42 +12,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ovenproof::fleet::plan::resolve;
-use ovenproof::fleet::qemu::{Qemu, SUPERVISE, supervisor};
 use ovenproof::fleet::{
     Fleet, FleetSpec, InstanceAction, InstanceState, Launch, Lifetime, Provider, RoleSpec, ledger,
 };
 use ovenproof::guest::{DialError, SessionError};
-use ovenproof::home::Home;
 use ovenproof::network::{Impairment, LinkRule, RuleSet};
-use ovenproof::store::Store;
 use tokio::time::Instant;
+
+#[path = "common/harness.rs"]
+mod harness;
+
+use harness::{home, provider, store};
 
 /// A cold boot in translation on a busy machine.
 const BOOT: Duration = Duration::from_secs(400);
 
+/// Its nodes get ready, alone and in threes.
+const IMAGE: &str = "etcd";
+
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [_, SUPERVISE, folder] => {
-            if let Err(error) = supervisor::supervise(Path::new(folder)) {
-                println!("{error}");
-            }
-        }
-        [_, "client", name] => client(name),
+    let Some(asked) = harness::asked() else { return };
+    match asked.as_slice() {
+        [client, name] if client == "client" => hold(name),
         _ => tests(),
     }
 }
 
-/// Its nodes get ready, alone and in threes.
-const IMAGE: &str = "etcd";
-
 fn tests() {
-    let baked = Command::new(env!("CARGO_BIN_EXE_ovenproof"))
-        .args(["bake", "images/etcd.yaml"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("OVENPROOF_HOME", home().root())
-        .status();
-    assert!(baked.expect("the tool").success());
+    harness::bake(IMAGE);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let fleet = create("life", 3).await;
@@ -61,15 +52,6 @@ fn tests() {
     println!("all good");
 }
 
-fn home() -> Home {
-    let home = std::env::var_os("OVENPROOF_TEST_HOME").filter(|home| !home.is_empty());
-    Home::at(home.map_or_else(|| std::env::temp_dir().join("ovenproof-test-home"), PathBuf::from))
-}
-
-fn provider() -> Qemu {
-    Qemu::new(home(), Store::open(&home()).expect("a store"))
-}
-
 async fn create(name: &str, count: u8) -> Arc<dyn Fleet> {
     let role = RoleSpec {
         image: IMAGE.to_owned().into(),
@@ -79,7 +61,7 @@ async fn create(name: &str, count: u8) -> Arc<dyn Fleet> {
         cpus: None,
         volumes: BTreeMap::new(),
     };
-    let store = Store::open(&home()).expect("a store");
+    let store = store();
     let spec = FleetSpec::from([("node".to_owned(), role)]);
     let plan = resolve(name, &spec, |reference| store.resolve(reference)).expect("a plan");
     let launch = Launch {
@@ -215,7 +197,7 @@ async fn a_killed_supervisor_leaves_nothing_that_heal_does_not_find() {
 }
 
 /// Runs in a process of its own: creates a fleet, says so, and waits to be killed.
-fn client(name: &str) {
+fn hold(name: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let _fleet = create(name, 1).await;

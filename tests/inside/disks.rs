@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Guest, SOON, until};
+use super::guest::{Guest, SOON, until};
 
 /// Names the device below the root file system; every command here begins with it.
 const DISK: &str = "disk=/dev/$(basename $(dirname $(readlink -f /sys/dev/block/$(mountpoint -d /))))";

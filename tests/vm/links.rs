@@ -28,6 +28,11 @@ const DIAL_TIME: &str =
 const READ: &str =
     "(exec 3<>/dev/tcp/$peer/22; timeout 30 cat <&3) 2>&1 >/dev/null | sed 's/.*: //' | head -1";
 const LOOK_UP: &str = "resolvectl flush-caches; timeout 5 getent ahostsv4 base-2 | cut -d' ' -f1 | head -1";
+/// More than one segment at once, to a port that reads what comes.
+const SEND_STREAM: &str = "(head -c 12000 /dev/zero > /dev/tcp/$peer/22) 2>/dev/null; sleep 0.5";
+/// Segments that came before others that were sent before them.
+const EARLY: &str = "awk '/^TcpExt:/ { if (!n) { n = split($0, name) } else { split($0, value); \
+                     for (i = 1; i <= n; i++) if (name[i] == \"TCPOFOQueue\") print value[i] } }' /proc/net/netstat";
 /// How many of ten datagrams arrive, as the peer counts those for a port where nobody listens.
 const SEND: &str = "for n in 1 2 3 4 5 6 7 8 9 10; do echo x > /dev/udp/$peer/9; done; sleep 0.3";
 const ARRIVED: &str = "awk '/^Udp:/ && !/NoPorts/ { print $3 + $4 }' /proc/net/snmp";
@@ -59,6 +64,16 @@ impl Pair {
         let count = async || self.ask("base-2", ARRIVED).await.parse::<i64>().expect("a number");
         let before = count().await;
         self.ask("base-1", SEND).await;
+        count().await - before
+    }
+
+    /// Segments of a stream that reached the peer before others that were sent before them.
+    async fn disorder(&self) -> i64 {
+        let count = async || self.ask("base-2", EARLY).await.parse::<i64>().expect("a number");
+        let before = count().await;
+        for _ in 0..3 {
+            self.ask("base-1", SEND_STREAM).await;
+        }
         count().await - before
     }
 
@@ -107,6 +122,13 @@ async fn every_fault(pair: &Pair) {
     let arrived = async || pair.arrived().await;
     let address = async || pair.ask("base-1", LOOK_UP).await;
     assert_eq!((dial().await.as_str(), arrived().await), ("open", 10));
+    let several = async || {
+        let mut times = Vec::new();
+        for _ in 0..6 {
+            times.push(micros().await);
+        }
+        times.iter().max().zip(times.iter().min()).map_or(0, |(most, least)| most - least)
+    };
 
     assert_eq!(pair.with("network.partition: shape: isolate", dial).await, "no");
     assert_eq!(pair.with("network.port_block: port: 22, direction: out", dial).await, "no");
@@ -115,14 +137,25 @@ async fn every_fault(pair: &Pair) {
     // There and back before a connection is open; jitter and rate are no more than late.
     assert!(pair.with("network.delay: delay: 250ms", micros).await >= 500_000);
     assert!(pair.with("network.rate: rate: 4Kbit/s", micros).await >= 100_000);
-    pair.with("network.jitter: up_to: 300ms", micros).await;
+    let spread = pair.with("network.jitter: up_to: 300ms", several).await;
+    assert!(spread >= 20_000, "{spread} microseconds between the quickest and the slowest connection");
     assert_eq!(pair.with("network.loss: loss: 100%", arrived).await, 0);
     let burst = "network.loss: bursts: { enter: 50%, leave: 1%, loss: 100% }";
     assert!(pair.with(burst, arrived).await < 10);
     assert_eq!(pair.with("network.duplicate: share: 100%", arrived).await, 20);
-    assert_eq!(pair.with("network.reorder: share: 50%, delay: 100ms", arrived).await, 10);
+    let disorder = async || pair.disorder().await;
+    assert_eq!(disorder().await, 0, "segments are out of order without a fault");
+    assert!(pair.with("network.reorder: share: 50%, delay: 100ms", disorder).await > 0);
     assert!(pair.with("network.corrupt: share: 100%", arrived).await < 10);
-    assert!(pair.with("network.flap: down: 1s, up: 200ms", arrived).await <= 10);
+    pair.with("network.flap: down: 1s, up: 1s", async || {
+        let mut seen = Vec::new();
+        // Both are seen, and how soon is a matter of luck.
+        while !(seen.iter().any(|arrived| *arrived > 0) && seen.iter().any(|arrived| *arrived < 10)) {
+            assert!(seen.len() < 30, "always the same: {seen:?}");
+            seen.push(arrived().await);
+        }
+    })
+    .await;
     assert_eq!(
         pair.with("network.reset: port: 22", async || pair.ask("base-1", READ).await).await,
         "Connection reset by peer"

@@ -54,6 +54,12 @@ fn a_replaced_postgres_server_keeps_what_lies_on_its_volume() {
 }
 
 #[test]
+fn a_replaced_postgres_server_without_a_volume_is_found_out() {
+    baked(&["postgres"]);
+    loses("scenarios/controls/postgres-replace.yaml");
+}
+
+#[test]
 fn redis_keeps_what_a_replica_confirmed() {
     baked(&["redis"]);
     let said = run(&["run", "scenarios/redis-sentinel.yaml", "--seed", "7"]).exits(0);
@@ -71,5 +77,17 @@ fn redis_loses_what_nobody_confirmed() {
 fn a_load_balancer_hides_the_loss_of_a_server() {
     baked(&["proxy", "web"]);
     run(&["run", "scenarios/proxy-kill-one.yaml", "--seed", "7"]).exits(0);
+    assert_nothing_runs();
+}
+
+#[test]
+fn every_kind_of_workload_and_expectation_works_on_a_real_machine() {
+    baked(&["redis"]);
+    let said = run(&["run", "tests/fixtures/every-workload.yaml", "--seed", "7"]).exits(0);
+    for judged in
+        ["linearizable", "set", "append", "bank", "counter", "unique ids", "queue", "somebody bumped"]
+    {
+        assert!(said.stdout.contains(&format!("✓ {judged}\n")), "{judged}: {}", said.stdout);
+    }
     assert_nothing_runs();
 }

@@ -296,3 +296,26 @@ impl Fault for Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::END_HEAD;
+
+    #[test]
+    fn the_end_kills_all_that_the_fault_has_left_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let sh = |script: &str| {
+            let output = Command::new("sh").arg("-c").arg(script).env("dir", dir.path()).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let begin = "setsid sh -c 'echo $$ > \"$dir/group\"; sleep 1000 & echo $!' < /dev/null 2> /dev/null";
+        // What is left keeps no pipe of ours open.
+        let left = sh(&begin.replace("sleep 1000 &", "sleep 1000 > /dev/null &"));
+        let alive = format!("test -e /proc/{} && echo alive", left.trim());
+        assert_eq!(sh(&alive).trim(), "alive");
+        assert_eq!(sh(&format!("{END_HEAD}\necho ended")).trim(), "ended");
+        assert_eq!(sh(&alive), "");
+    }
+}

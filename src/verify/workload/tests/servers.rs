@@ -175,6 +175,7 @@ async fn story(
     kind: &str,
     client: &str,
     expectation: &str,
+    before_the_end: impl AsyncFnOnce(),
 ) -> (Vec<Entry>, Vec<crate::journal::event::Judged>) {
     let text = format!(
         "kind: {kind}\nclients: 4\nkeys: 3\nrate: 2000/s\nops_per_key: 60\ntimeout: 20s\nclient: {{ {client} }}\n"
@@ -195,6 +196,7 @@ async fn story(
         }
     });
     let used = run_workload(&workload, &targets, Seed(7), clock.clone(), sink.clone(), stop).await;
+    before_the_end().await;
     close(&workload, &targets, &used, clock, sink, soon()).await.unwrap();
     let entries = std::mem::take(&mut *entries.lock().unwrap());
     let expectations: Vec<Expectation> = parse_yaml(Path::new("e"), &format!("- {expectation}\n")).unwrap();
@@ -204,7 +206,7 @@ async fn story(
 
 async fn every_kind_passes(client: &str) {
     for (kind, expectation) in KINDS {
-        let (entries, judged) = story(kind, client, expectation).await;
+        let (entries, judged) = story(kind, client, expectation, async || ()).await;
         assert_eq!(judged[0].verdict, Verdict::Pass, "{kind}: {judged:?}");
         let refused = entries.iter().filter_map(|entry| match &entry.event {
             Event::Op(op) if op.outcome != OpOutcome::Ok => Some(op),
@@ -243,6 +245,18 @@ async fn postgres_does_every_kind_and_its_errors_say_what_is_certain() {
     let text = format!("kind: set\nclient: {{ postgres: {{ port: {} }} }}\n", server.port);
     let refusal = prepare(&load(&text).unwrap(), &[here()], Instant::now()).await.unwrap_err();
     assert!(refusal.contains("takes no writes") || refusal.contains("deadline"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_a_postgres_table_that_is_gone_is_lost() {
+    let server = postgres();
+    let mut connection = connected(&server).await;
+    let client = format!("postgres: {{ port: {} }}", server.port);
+    let (_, judged) = story("register", &client, "no_acknowledged_write_lost", async || {
+        connection.query("DROP TABLE ovenproof_register", soon()).await.unwrap();
+    })
+    .await;
+    assert_eq!(judged[0].verdict, Verdict::Fail, "{judged:?}");
 }
 
 /// Lets the server take writes or not, as at a failover; returns when it does so.
@@ -426,7 +440,7 @@ async fn commands_tell_by_their_exit_code() {
          read: {{ command: 'cat {0}/{{{{ key }}}} || exit 9' }} }}",
         dir.path().display()
     );
-    let (_, judged) = story("set", &client, "set").await;
+    let (_, judged) = story("set", &client, "set", async || ()).await;
     assert_eq!(judged[0].verdict, Verdict::Pass, "{judged:?}");
 
     let text = "kind: custom\nclients: 1\nrate: 1000/s\ntimeout: 100ms\nmix: { good: 1, bad: 1, open: 1, slow: 1 }\nclient:\n  exec:\n    on: host\n    fail_exit: [9]\n    operations:\n      good: { command: echo 5 }\n      bad: { command: exit 9 }\n      open: { command: exit 7 }\n      slow: { command: sleep 60 }\n";
