@@ -50,8 +50,9 @@ packages:
 test-packages: packages
 	$(call install,$(TEST_PACKAGES))
 
+# Without EC2, whose SDK alone takes minutes to build.
 build: packages
-	cargo build --quiet
+	cargo build --quiet --no-default-features
 
 demo: build
 	@mkdir -p $(OUT)
