@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
 
-use super::accel::Accelerator;
 use super::folder::NodeFolder;
-use super::vm::HYPERVISOR;
 use super::wake::WakeBy;
 use crate::disk::Layer;
 use crate::fleet::plan::FleetPlan;
+use crate::hypervisor::HYPERVISOR;
+use crate::hypervisor::accel::Accelerator;
 use crate::network::HeldFrame;
 use crate::store::{ImageId, Store};
 
