@@ -5,6 +5,7 @@
 //! | room | owns |
 //! |---|---|
 //! | [`units`], [`seed`], [`diagnostic`], [`home`], [`userns`] | vocabulary that every room shares |
+//! | [`hypervisor`] | running a machine with QEMU: how guests run here, the conversation with one |
 //! | [`guest`] | reaching into one instance: dialing a port, a shell session, one measurement |
 //! | [`recipe`] | recipe file -> rendered, validated plan |
 //! | [`store`] | layers, images, channels: what is on disk, by content |
@@ -26,6 +27,7 @@ pub mod disk;
 pub mod fleet;
 pub mod guest;
 pub mod home;
+pub mod hypervisor;
 pub mod journal;
 pub mod network;
 pub mod recipe;

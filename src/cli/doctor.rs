@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Failure, Printer, fleets};
-use crate::fleet::qemu::accel::Accelerator;
 use crate::home::Home;
+use crate::hypervisor::accel::Accelerator;
 use crate::units::Size;
 use crate::userns;
 

@@ -1,9 +1,9 @@
 //! The machine that a node runs on, as QEMU's command line. Pure: starts nothing.
 
-use super::accel::Accelerator;
 use super::folder::{BootFiles, NodeFolder};
 use super::volumes::Volumes;
 use crate::fleet::plan::{CLIENT_ADDRESS, NodePlan};
+use crate::hypervisor::accel::Accelerator;
 
 /// The address that QEMU's own network gives its one guest; no fault ever touches that network.
 const MANAGEMENT_ADDRESS: &str = "10.0.2.15";

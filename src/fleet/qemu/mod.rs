@@ -6,9 +6,9 @@
 //! | part | owns |
 //! |---|---|
 //! | `folder` | what lies where in the folder of a fleet |
-//! | `credentials`, `machine`, [`accel`] | the command line of a VM and what it is given at boot |
+//! | `credentials`, `machine` | the command line of a VM and what it is given at boot |
 //! | `snapshot` | a fleet saved at one instant, and what it is restored from |
-//! | `vm`, `qmp`, `wake`, `console` | one VM: its process, its control connections, its console log |
+//! | `vm`, `wake`, `console` | one VM: its process, its control connections, its console log |
 //! | `disks` | what a node's disks stand on, and the conversations in which its machine uses them |
 //! | [`gc`] | the room that snapshots and lost folders take |
 //! | [`volumes`] | data disks that outlive instances and fleets |
@@ -41,7 +41,6 @@ use super::timing::{Stage, Timing};
 use crate::home::Home;
 use crate::store::{Store, StoreError};
 
-pub mod accel;
 mod console;
 mod control;
 mod credentials;
@@ -52,7 +51,6 @@ pub mod fuzzing;
 pub mod gc;
 mod handle;
 mod machine;
-mod qmp;
 mod reach;
 mod service;
 mod snapshot;

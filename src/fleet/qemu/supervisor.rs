@@ -17,7 +17,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::accel::Accelerator;
 use super::control::{Connection, Refusal, Reply};
 use super::folder::{CONTROL_SOCKET, Folder, NodeFolder, Setup};
 use super::machine::Machine;
@@ -29,6 +28,7 @@ use crate::fleet::process::ProcessId;
 use crate::fleet::provider::{FleetError, Lifetime};
 use crate::fleet::timing::{Stage, Timing};
 use crate::home::Home;
+use crate::hypervisor::accel::Accelerator;
 use crate::network::{PortSpec, Switch, SwitchSpec};
 
 /// The nodes' machines by name.

@@ -18,18 +18,19 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::timeout;
 
-use super::accel::Accelerator;
 use super::console;
 use super::disks::Disks;
 use super::folder::{BootFiles, NodeFolder};
 use super::machine::{Machine, Sockets};
-use super::qmp::{Event, Qmp, QmpError};
 use super::snapshot::{self, SavedNode};
 use super::volumes::{self, Volumes};
 use super::wake::WakePort;
 use crate::disk::{Cut, DiskCounters, DiskRules, Unflushed};
 use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
+use crate::hypervisor::HYPERVISOR;
+use crate::hypervisor::accel::Accelerator;
+use crate::hypervisor::qmp::{Event, Qmp, QmpError, forwarded_port};
 use crate::seed::Seed;
 
 /// Until a new QEMU takes commands; it needs a fraction of a second unless the machine is overloaded.
@@ -44,8 +45,6 @@ pub(crate) const WAKE_UP: Duration = Duration::from_secs(20);
 
 /// No guest gets from a reset to the next one so fast.
 const FIRMWARE_RESETS: Duration = Duration::from_secs(1);
-
-pub(crate) const HYPERVISOR: &str = "qemu-system-x86_64";
 
 /// A node of the fleet, running or not.
 pub(crate) struct Vm {
@@ -557,22 +556,5 @@ async fn count_resets(
             // The log is for reading; the count is what matters.
             let _ = console::mark(&files.console(), &format!("reset: boot {boot} of {node}"));
         }
-    }
-}
-
-/// Reads the table of QEMU's `info usernet`, such as
-/// `  TCP[HOST_FORWARD]  12  127.0.0.1 35041  10.0.2.15    22     0     0`.
-fn forwarded_port(table: &str) -> Option<u16> {
-    let line = table.lines().find(|line| line.trim_start().starts_with("TCP[HOST_FORWARD]"))?;
-    line.split_whitespace().nth(3)?.parse().ok().filter(|port| *port != 0)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_forwarded_port_is_read_from_qemus_table() {
-        let table = "Hub -1 (mgmt):\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n  TCP[HOST_FORWARD]  13       127.0.0.1 40123       10.0.2.15    22     0     0\n";
-        assert_eq!(super::forwarded_port(table), Some(40123));
-        assert_eq!(super::forwarded_port("nothing"), None);
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::FORMAT;
 use crate::fleet::plan::FleetPlan;
-use crate::fleet::qemu::accel::Accelerator;
-use crate::fleet::qemu::vm::HYPERVISOR;
+use crate::hypervisor::HYPERVISOR;
+use crate::hypervisor::accel::Accelerator;
 
 /// The key of the snapshots that fit `plan` on this machine; `None` if there can be none.
 pub(crate) fn key(plan: &FleetPlan) -> Option<String> {

@@ -164,6 +164,13 @@ fn dispatch(message: Message, pending: &Pending, events: &broadcast::Sender<Even
     }
 }
 
+/// Reads the table of QEMU's `info usernet`, such as
+/// `  TCP[HOST_FORWARD]  12  127.0.0.1 35041  10.0.2.15    22     0     0`.
+pub(crate) fn forwarded_port(table: &str) -> Option<u16> {
+    let line = table.lines().find(|line| line.trim_start().starts_with("TCP[HOST_FORWARD]"))?;
+    line.split_whitespace().nth(3)?.parse().ok().filter(|port| *port != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,5 +231,12 @@ mod tests {
         assert_eq!(hang.unwrap_err(), QmpError::TimedOut("hang".to_owned()));
         assert_eq!(qmp.execute("quit", Value::Null).await.unwrap_err(), QmpError::Closed);
         assert_eq!(qmp.execute("stop", Value::Null).await.unwrap_err(), QmpError::Closed);
+    }
+
+    #[test]
+    fn the_forwarded_port_is_read_from_qemus_table() {
+        let table = "Hub -1 (mgmt):\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n  TCP[HOST_FORWARD]  13       127.0.0.1 40123       10.0.2.15    22     0     0\n";
+        assert_eq!(forwarded_port(table), Some(40123));
+        assert_eq!(forwarded_port("nothing"), None);
     }
 }
