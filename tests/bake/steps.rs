@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use crate::common::Said;
-use crate::oven::Kitchen;
+use crate::oven::{Kitchen, json};
 
 #[test]
 fn users_folders_environment_and_kernel_words() {
@@ -54,6 +54,24 @@ test:
     assert_eq!(baked["id"], theirs["id"]);
     kitchen.run(&["images", "remove", "full"]).exits(0);
     kitchen.run_unprivileged(&["images", "remove", "full"]).exits(0);
+}
+
+#[test]
+fn words_for_the_kernel_reach_a_readonly_root_by_either_way_of_booting() {
+    let kitchen = Kitchen::new();
+    kitchen.bake("base");
+    let rest = "root: readonly\npackages: [dmsetup]\nkernel_cmdline: [quiet, oven.test=1]\n";
+    kitchen.recipe("fixed-words", rest);
+    let disk = kitchen.bake("fixed-words")["disk"].as_str().expect("a disk").to_owned();
+    let shown = json(kitchen.run(&["--json", "images", "show", "fixed-words"]));
+    let words = shown["manifest"]["kernel_cmdline"].as_str().expect("a command line").to_owned();
+    assert!(words.contains(" ro ovenproof.verity=") && words.ends_with(" quiet oven.test=1"), "{words}");
+    // What firmware starts says the same; its partition begins after the first megabyte.
+    let mut entry = std::process::Command::new("mtype");
+    entry.arg("-i").arg(format!("{disk}@@1M")).arg("::/loader/entries/ovenproof.conf");
+    let entry = Said::from(entry.output().expect("mtools")).exits(0).stdout;
+    assert!(entry.contains(&format!("options {words} ")), "{entry}");
+    kitchen.run(&["images", "remove", "fixed-words"]).exits(0);
 }
 
 #[test]

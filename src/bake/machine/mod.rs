@@ -165,7 +165,6 @@ impl Machine {
         fs::write(&known, format!("machine {}\n", host.public)).at(&known)?;
         let connected = runtime.block_on(async {
             let qmp = Qmp::start(tokio::net::UnixStream::from_std(ours).at(&folder)?, START).await?;
-            set_world(&qmp, false).await?;
             let table =
                 qmp.execute("human-monitor-command", json!({ "command-line": "info usernet" })).await?;
             qmp.execute("cont", Value::Null).await?;
@@ -187,6 +186,8 @@ impl Machine {
         let parts = parts.len();
         let mut machine = Machine { runtime, process, qmp, session, work, identity, address, size, parts };
         machine.wait_until_in()?;
+        // There while it boots, because what waits for the network waits for all lines.
+        machine.world(false)?;
         Ok(machine)
     }
 

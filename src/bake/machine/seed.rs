@@ -36,15 +36,14 @@ pub(super) fn files(client: &KeyPair, host: &KeyPair, instance: &str) -> [(&'sta
          disable_root: false\n\
          ssh_authorized_keys: ['{}']\n\
          ssh_deletekeys: true\n\
-         ssh_genkeytypes: []\n\
          ssh_keys:\n  ed25519_private: |\n{indented}  ed25519_public: {}\n",
         client.public, host.public
     );
     let network = format!(
         "version: 2\n\
          ethernets:\n  \
-           ours:\n    match: {{ macaddress: '{OUR_MAC}' }}\n    addresses: [{OUR_ADDRESS}/24]\n  \
-           world:\n    match: {{ macaddress: '{WORLD_MAC}' }}\n    optional: true\n    \
+           ours:\n    match: {{ macaddress: '{OUR_MAC}' }}\n    set-name: ours\n    addresses: [{OUR_ADDRESS}/24]\n  \
+           world:\n    match: {{ macaddress: '{WORLD_MAC}' }}\n    set-name: world\n    optional: true\n    \
              addresses: [{WORLD}.15/24]\n    gateway4: {WORLD}.2\n    \
              nameservers: {{ addresses: [{WORLD}.3] }}\n"
     );
@@ -94,5 +93,17 @@ mod tests {
         assert_eq!(value["ethernets"]["ours"]["addresses"][0], "10.0.2.15/24");
         let value: serde_json::Value = serde_saphyr::from_str(&files[2].1).unwrap();
         assert!(value.get("instance-id").is_some());
+
+        if !crate::bake::missing_tools().is_empty() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &files).unwrap();
+        let mut list = std::process::Command::new("mdir");
+        let list = list.arg("-b").arg("-i").arg(folder.path().join("seed.img")).output().unwrap();
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        assert_eq!(list.lines().count(), 3, "{list}");
+        let bytes = fs::read(folder.path().join("seed.img")).unwrap();
+        assert!(bytes.windows(6).any(|window| window == LABEL.as_bytes()), "it is found by its label");
     }
 }
