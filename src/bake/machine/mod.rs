@@ -44,6 +44,7 @@ const START: Duration = Duration::from_secs(60);
 const BOOT: Duration = Duration::from_secs(900);
 /// Within which one attempt to get in ends, so that it is seen when the machine has ended meanwhile.
 const ATTEMPT: Duration = Duration::from_secs(30);
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 /// Beyond the time that a command has, until it has surely ended.
 const GRACE: Duration = Duration::from_secs(60);
 /// Until something small is done.
@@ -196,7 +197,15 @@ impl Machine {
         let begun = Instant::now();
         loop {
             let deadline = tokio::time::Instant::now() + ATTEMPT;
-            let why = match self.runtime.block_on(self.session.exec("true", deadline)) {
+            let answer = self.runtime.block_on(async {
+                let answer = self.session.exec("true", deadline).await;
+                if matches!(answer, Err(SessionError::HostKey)) {
+                    // The key of another start of this disk: soon it is replaced.
+                    tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+                }
+                answer
+            });
+            let why = match answer {
                 Ok(output) if output.success() => return Ok(()),
                 Ok(output) => return Err(MachineError::Boot(format!("`true` ended with {}", output.status))),
                 Err(error) => error.to_string(),
