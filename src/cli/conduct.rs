@@ -63,6 +63,7 @@ impl Job {
         let run = format!("{now}-{:04x}", rand::random::<u16>());
         let plan = resolve(&format!("run-{run}"), &spec, |reference| store.resolve(reference))
             .map_err(|error| BadFile::at(&scenario.path, &scenario.text, error.at, error.message))?;
+        scenario.fits(&plan)?;
         Ok(Job { run, scenario, seed, schedule, plan })
     }
 }

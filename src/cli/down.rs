@@ -2,16 +2,21 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::volumes::all;
 use super::{Failure, Printer, fleets};
 use crate::fleet::ledger::Ledger;
 use crate::fleet::qemu::volumes;
 use crate::fleet::{Fleet, FleetError, InstanceAction, InstanceState, Provider};
 use crate::home::Home;
+
+/// For a guest that is up to answer; it needs a second unless the machine is overloaded.
+const UP: Duration = Duration::from_secs(10);
 
 /// Destroy a fleet: its servers, their disks, its network. Its volumes stay, with all data in them.
 #[derive(Debug, Args)]
@@ -66,7 +71,28 @@ pub fn run(args: &DownArgs, printer: &Printer) -> Result<ExitCode, Failure> {
 /// all the same: whoever asked for its end gets it.
 async fn shut_down(fleet: &Arc<dyn Fleet>, printer: &Printer) {
     printer.progress(format!("shutting down the fleet `{}`, whose volumes stay", fleet.plan().name));
-    if let Err(error) = all(fleet, InstanceState::Running, InstanceAction::Stop).await {
-        tracing::warn!("not everything was written to the volumes in order: {error}");
+    let mut stopping = JoinSet::new();
+    for node in &fleet.plan().nodes {
+        let (fleet, node, printer) = (fleet.clone(), node.name.clone(), *printer);
+        stopping.spawn(async move { stop(fleet.as_ref(), &node, &printer).await });
+    }
+    for stopped in stopping.join_all().await {
+        if let Err(error) = stopped {
+            tracing::warn!("not everything was written to the volumes in order: {error}");
+        }
+    }
+}
+
+/// A guest that is still booting takes no notice of its power button: it is not waited for.
+async fn stop(fleet: &dyn Fleet, node: &str, printer: &Printer) -> Result<(), FleetError> {
+    if fleet.status(node).await?.state != InstanceState::Running {
+        return Ok(());
+    }
+    match fleet.session(node).exec("true", Instant::now() + UP).await {
+        Ok(_) => fleet.act(node, InstanceAction::Stop).await,
+        Err(_) => {
+            printer.progress(format!("{node} is not up and cannot shut down in order: it is ended at once"));
+            Ok(())
+        }
     }
 }

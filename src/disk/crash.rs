@@ -28,7 +28,7 @@ pub enum Unflushed {
     Torn,
 }
 
-/// What a power cut did to one disk.
+/// What a power cut did to the writes to one disk or several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cut {
     /// Writes that the guest had not flushed.
@@ -39,6 +39,15 @@ pub struct Cut {
     pub lost: u64,
     /// Of these: kept in some of their sectors.
     pub torn: u64,
+}
+
+impl std::ops::AddAssign for Cut {
+    fn add_assign(&mut self, other: Self) {
+        self.unflushed += other.unflushed;
+        self.kept += other.kept;
+        self.lost += other.lost;
+        self.torn += other.torn;
+    }
 }
 
 enum Fate {

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::bell::Bell;
 use super::cache::{Cache, Content, Write};
 use super::crash::{self, Cut, Unflushed};
-use super::fault::{DiskCounters, Trouble};
 use super::layer::Layer;
 use super::troubles::Troubles;
 use super::{SECTOR, nbd};
@@ -35,7 +34,7 @@ pub struct Disk {
     state: Mutex<State>,
     /// Held while the uppermost layer is made durable or replaced, so that its map is saved in order.
     saving: Mutex<()>,
-    troubles: Troubles,
+    troubles: Arc<Troubles>,
 }
 
 #[derive(Debug)]
@@ -54,13 +53,13 @@ impl Disk {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let state = Mutex::new(State { below, top, cache: Cache::default() });
-        Ok(Disk {
-            sectors: bytes / SECTOR,
-            keeping,
-            state,
-            saving: Mutex::new(()),
-            troubles: Troubles::default(),
-        })
+        Ok(Disk { sectors: bytes / SECTOR, keeping, state, saving: Mutex::new(()), troubles: Arc::default() })
+    }
+
+    /// The same disk with troubles that may have others beside it, or before and after it.
+    pub fn troubled_by(mut self, troubles: Arc<Troubles>) -> Self {
+        self.troubles = troubles;
+        self
     }
 
     /// In bytes.
@@ -164,23 +163,8 @@ impl Disk {
         crash::survive(cache.take(), which, seed, top)
     }
 
-    /// Puts a trouble on the disk, whose name in the fleet is `label`. Only what comes over a connection meets
-    /// it.
-    pub fn install(&self, fault: &str, seed: Seed, label: &str, trouble: Trouble) {
-        self.troubles.install(fault, seed, label, trouble);
-    }
-
-    /// Removes the trouble of a fault; `None` if there is none.
-    pub fn remove(&self, fault: &str) -> Option<DiskCounters> {
-        self.troubles.remove(fault)
-    }
-
-    /// What the trouble of a fault did so far; `None` if there is none.
-    pub fn counters(&self, fault: &str) -> Option<DiskCounters> {
-        self.troubles.counters(fault)
-    }
-
-    pub(super) fn troubles(&self) -> &Troubles {
+    /// What is wrong with it.
+    pub fn troubles(&self) -> &Troubles {
         &self.troubles
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The rule that one fault puts on all disks of some nodes, installed and removed as one.
+/// The rule that one fault puts on disks of some nodes, installed and removed as one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiskRules {
     /// The fault's id; unique among what is installed.
@@ -14,6 +14,9 @@ pub struct DiskRules {
     /// Every random choice is drawn from streams of this seed, one a disk.
     pub seed: u64,
     pub nodes: Vec<String>,
+    /// Only the disk of this name of each of them. Without it, all their disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     pub trouble: Trouble,
 }
 
@@ -62,6 +65,16 @@ pub struct DiskCounters {
     pub stalled: u64,
     /// Sectors that were read with a flipped bit.
     pub flipped: u64,
+}
+
+impl DiskCounters {
+    /// `None` if there are none.
+    pub fn sum(counters: impl Iterator<Item = DiskCounters>) -> Option<DiskCounters> {
+        counters.reduce(|mut sum, counters| {
+            sum += counters;
+            sum
+        })
+    }
 }
 
 impl std::ops::AddAssign for DiskCounters {

@@ -28,6 +28,8 @@ pub mod layer;
 mod map;
 pub mod nbd;
 #[cfg(test)]
+pub(crate) use tests::client as testing;
+#[cfg(test)]
 mod tests;
 mod troubles;
 
@@ -36,6 +38,7 @@ pub use device::{Disk, Keeping};
 pub use fault::{DiskCounters, DiskRules, Effect, Requests, Trouble};
 pub use layer::Layer;
 pub use nbd::Serving;
+pub use troubles::Troubles;
 
 /// The unit in which everything is counted, and which a power cut never splits.
 pub const SECTOR: u64 = 512;

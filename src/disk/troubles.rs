@@ -1,4 +1,5 @@
-//! The troubles of one disk: what is installed, what it does to a request, and what it did so far.
+//! The troubles of one disk: what is installed, what it does to a request, and what it did so far. They are
+//! those of a place rather than of what lies there: a disk that is replaced meets the troubles of the last one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -12,8 +13,9 @@ use super::bell::Bell;
 use super::fault::{DiskCounters, Effect, Requests, Trouble};
 use crate::seed::Seed;
 
+/// See [`Disk::troubled_by`](super::Disk::troubled_by).
 #[derive(Debug, Default)]
-pub(super) struct Troubles {
+pub struct Troubles {
     /// Whether there are any at all: what a request on a healthy disk asks.
     any: AtomicBool,
     installed: RwLock<Vec<Arc<Installed>>>,
@@ -55,8 +57,9 @@ pub(super) struct Fate {
 }
 
 impl Troubles {
-    /// `label` names the disk in the fleet: each draws from a stream of its own.
-    pub(super) fn install(&self, fault: &str, seed: Seed, label: &str, trouble: Trouble) {
+    /// `label` names the disk in the fleet: each draws from a stream of its own. Only what comes over a
+    /// connection meets a trouble.
+    pub fn install(&self, fault: &str, seed: Seed, label: &str, trouble: Trouble) {
         let inner = Mutex::new(Inner { lot: seed.stream(label), counters: DiskCounters::default() });
         let (fault, gone) = (fault.to_owned(), AtomicBool::new(false));
         let mut all = self.installed.write().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +67,8 @@ impl Troubles {
         self.any.store(true, Ordering::Release);
     }
 
-    pub(super) fn remove(&self, fault: &str) -> Option<DiskCounters> {
+    /// Removes the trouble of a fault; `None` if there is none.
+    pub fn remove(&self, fault: &str) -> Option<DiskCounters> {
         let mut all = self.installed.write().unwrap_or_else(PoisonError::into_inner);
         let place = all.iter().position(|installed| installed.fault == fault)?;
         let installed = all.remove(place);
@@ -75,7 +79,8 @@ impl Troubles {
         Some(installed.inner().counters)
     }
 
-    pub(super) fn counters(&self, fault: &str) -> Option<DiskCounters> {
+    /// What the trouble of a fault did so far; `None` if there is none.
+    pub fn counters(&self, fault: &str) -> Option<DiskCounters> {
         let all = self.installed.read().unwrap_or_else(PoisonError::into_inner);
         let installed = all.iter().find(|installed| installed.fault == fault)?;
         Some(installed.inner().counters)

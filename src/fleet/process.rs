@@ -55,6 +55,14 @@ impl ProcessId {
         true
     }
 
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        if let Some(pidfd) = self.open() {
+            // An error means that it ended in between.
+            let _ = pidfd_send_signal(&pidfd, Signal::TERM);
+        }
+    }
+
     /// Kills it and waits for its end; false if it outlived five seconds.
     pub fn kill(&self) -> bool {
         if let Some(pidfd) = self.open() {
@@ -107,11 +115,22 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_is_asked_to_end_does() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let id = ProcessId::of(child.id()).unwrap();
+        id.terminate();
+        assert!(id.wait(Duration::from_secs(60)));
+        child.wait().unwrap();
+        id.terminate();
+    }
+
+    #[test]
     fn another_process_with_the_same_id_is_not_it() {
         let me = ProcessId::current().unwrap();
         let before = ProcessId { started: me.started - 1, ..me.clone() };
         let other_boot = ProcessId { boot: "another".to_owned(), ..me };
         assert!(!before.is_alive() && !other_boot.is_alive());
+        other_boot.terminate();
         // And killing what it is not harms nobody: this test goes on.
         assert!(before.kill() && other_boot.kill());
     }

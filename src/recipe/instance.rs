@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::guest::probe::ProbeSpec;
 use crate::units::{Size, Span};
 
+/// The name of an instance's own disk, which no volume beside it can have.
+pub const ROOT_DISK: &str = "root";
+
 /// Defaults for instances of an image; a fleet may override them. Stored in the image's manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -58,6 +61,9 @@ impl VolumeSpec {
                 "`{name}` cannot be a volume's name, expected a letter and then letters, digits or `-`, all \
                  lower-case and at most {most}"
             ));
+        }
+        if name == ROOT_DISK {
+            return Err(format!("`{name}` cannot be a volume's name: an instance's own disk is called so"));
         }
         if self.size < Self::LEAST || !self.size.0.is_multiple_of(1 << 20) {
             return Err(format!(
@@ -164,6 +170,7 @@ mod tests {
         let refused = [
             check("Data", 1 << 30, "/data"),
             check("a-name-that-is-long", 1 << 30, "/data"),
+            check("root", 1 << 30, "/data"),
             check("data", 1 << 20, "/data"),
             check("data", (1 << 30) + 1, "/data"),
             check("data", 1 << 30, "data"),
@@ -175,6 +182,7 @@ mod tests {
         insta::assert_snapshot!(refused.join("\n"), @"
         `Data` cannot be a volume's name, expected a letter and then letters, digits or `-`, all lower-case and at most 16
         `a-name-that-is-long` cannot be a volume's name, expected a letter and then letters, digits or `-`, all lower-case and at most 16
+        `root` cannot be a volume's name: an instance's own disk is called so
         a volume of 1M is not possible, expected whole megabytes from 16M
         a volume of 1.0G is not possible, expected whole megabytes from 16M
         `data` cannot be mounted on, expected an absolute path of letters, digits and `._-+@`

@@ -21,7 +21,7 @@ pub mod source;
 pub mod vars;
 
 pub use form::RecipeFile;
-pub use instance::{InstanceDefaults, InstanceFile, Readiness, VolumeSpec};
+pub use instance::{InstanceDefaults, InstanceFile, ROOT_DISK, Readiness, VolumeSpec};
 pub use load::{Recipe, locate};
 pub use lock::Package;
 pub use plan::{Debian, Layer, LayerId, Plan, PlannedFile, Services, Step, User, Work};

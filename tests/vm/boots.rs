@@ -127,7 +127,10 @@ fn a_disk_boots_by_firmware_and_directly_from_either_kind_of_disk() {
 fn a_readonly_root_cannot_be_written_to_and_a_changed_bit_is_found() {
     baked(&["base"]);
     let folder = folder();
-    let image = Image::bake(folder.path(), "fixed", "root: readonly\npackages: [dmsetup]\n");
+    let directory =
+        "run: [{ name: a place for data, command: install -d -o games -g games -m 2750 /var/lib/kept }]";
+    let recipe = format!("root: readonly\npackages: [dmsetup]\n{directory}\n");
+    let image = Image::bake(folder.path(), "fixed", &recipe);
     assert!(image.cmdline.contains(" ro ovenproof.verity="), "{}", image.cmdline);
     let said = boot(folder.path(), &image.dir.join("disk.raw"), By::Firmware, NVME);
     assert_eq!(said, "root=erofs usr=no var=yes root-home=700 marker=yes");
@@ -144,13 +147,20 @@ fn a_readonly_root_cannot_be_written_to_and_a_changed_bit_is_found() {
     let said = boot(folder.path(), &disk, By::Kernel(&image, true), VIRTIO);
     assert_eq!(said, "root=erofs usr=no var=yes root-home=700 marker=no");
 
-    // As a server, with the keys and addresses that every instance gets.
-    run(&["up", "fixed", "--cold"]).exits(0);
+    // As a server, with the keys and addresses that every instance gets, and with data that stay.
+    let file = folder.path().join("fleet.yaml");
+    let volume = "volumes: { data: { size: 16M, mount: /var/lib/kept } }";
+    fs::write(&file, format!("name: fixed\nfleet:\n  fixed: {{ image: fixed, {volume} }}\n"))
+        .expect("a file");
+    run(&["up", file.to_str().expect("a path"), "--cold"]).exits(0);
+    let ask = "mountpoint -q /var/lib/kept && stat -c '%U %G %a' /var/lib/kept";
+    let said = run(&["exec", "fixed/fixed-1", "--", "sh", "-c", ask]).exits(0).stdout;
+    assert_eq!(said, "games games 2750\n", "it belongs to whom it belongs in the image");
     run(&["exec", "fixed/fixed-1", "--", "touch", "/etc/new", "/var/new", "/root/new", "/home/new"]).exits(0);
     let refused = run(&["exec", "fixed/fixed-1", "--", "touch", "/usr/new"]);
     assert_ne!(refused.code, Some(0));
     run(&["images", "remove", "fixed"]).exits(2);
-    run(&["down", "fixed"]).exits(0);
+    run(&["down", "fixed", "--volumes"]).exits(0);
     assert_nothing_runs();
     run(&["images", "remove", "fixed"]).exits(0);
 }

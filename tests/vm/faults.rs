@@ -48,7 +48,7 @@ fn every_fault_is_proven_and_undone() {
 
 #[test]
 fn faults_of_disks_are_proven_and_undone() {
-    all_proven_and_undone("tests/fixtures/disk-faults.yaml", 6);
+    all_proven_and_undone("tests/fixtures/disk-faults.yaml", 7);
 }
 
 #[test]

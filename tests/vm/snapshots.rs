@@ -2,18 +2,45 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::machines::{Running, assert_nothing_runs, baked, eventually, home, run, unfinished};
 
-/// The folders of the snapshots whose first node is a `base-1` with so much memory: each test has its own.
-fn snapshots(megabytes: u64) -> Vec<PathBuf> {
+/// No other test has a fleet of one `base` with so much.
+const MEMORY: &str = "400M";
+const BYTES: u64 = 400 << 20;
+
+/// The folders of the snapshots of our fleet.
+fn snapshots() -> Vec<PathBuf> {
     let folders = fs::read_dir(home().join("store/snapshots")).into_iter().flatten().flatten();
-    let fits = |folder: &PathBuf| {
-        fs::metadata(folder.join("base-1.ram")).is_ok_and(|ram| ram.len() == megabytes << 20)
-    };
+    let fits = |folder: &PathBuf| fs::metadata(folder.join("base-1.ram")).is_ok_and(|ram| ram.len() == BYTES);
     folders.map(|entry| entry.path()).filter(fits).collect()
+}
+
+/// Another folder with the same files.
+fn link(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        fs::hard_link(entry.path(), to.join(entry.file_name())).expect("a link");
+    }
+}
+
+/// Replaces something in what the snapshot says of itself.
+fn rewrite(folder: &Path, from: &str, to: &str) {
+    let record = folder.join("snapshot.json");
+    let text = fs::read_to_string(&record).expect("a record");
+    assert!(text.contains(from), "{text}");
+    // Not written in place: others have a link to it.
+    fs::remove_file(&record).expect("removed");
+    fs::write(&record, text.replace(from, to)).expect("a record");
+}
+
+/// Replaces a file by one of so many bytes, all of them zero.
+fn blank(folder: &Path, name: &str, bytes: u64) {
+    let path = folder.join(name);
+    fs::remove_file(&path).expect("removed");
+    fs::File::create_new(&path).and_then(|file| file.set_len(bytes)).expect("another file");
 }
 
 fn now() -> f64 {
@@ -84,48 +111,81 @@ fn fleets_from_one_snapshot_know_the_time_and_share_no_random_numbers() {
 }
 
 #[test]
-fn a_damaged_snapshot_is_dropped_with_a_line_that_says_so() {
+fn what_is_not_whole_is_dropped_with_a_line_and_a_client_killed_while_it_saves_leaves_nothing() {
     baked(&["base"]);
-    let up = || run(&["--json", "up", "base", "--memory", "400M", "--name", "damaged"]).exits(0);
-    up();
+    let up = ["--json", "up", "base", "--memory", MEMORY, "--name", "damaged"];
+    run(&up).exits(0);
     run(&["down", "damaged"]).exits(0);
-    let whole = snapshots(400);
-    assert!(!whole.is_empty(), "nothing was saved");
-    for folder in whole {
-        let ram = fs::OpenOptions::new().write(true).open(folder.join("base-1.ram")).expect("its memory");
-        ram.set_len(1 << 20).expect("a shorter file");
+    let whole = snapshots();
+    let [place] = &whole[..] else { panic!("one was saved: {whole:?}") };
+    let key = place.file_name().and_then(|key| key.to_str()).expect("a plain name");
+    let kept = tempfile::tempdir_in(home()).expect("a folder beside the store");
+    let kept = kept.path().join("snapshot");
+    link(place, &kept);
+
+    // Each is dropped before anything starts, so none need boot to the end.
+    let other = "0".repeat(key.len());
+    let format = fs::read_to_string(place.join("snapshot.json")).expect("a record");
+    let format =
+        format.split('"').find(|text| text.starts_with("ovenproof fleet snapshot v")).expect("a format");
+    let older = format!("it has the format `ovenproof fleet snapshot v1`, expected `{format}`");
+    let state = fs::metadata(place.join("base-1.state")).expect("a state").len();
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let damages: [(Damage, &str); 6] = [
+        (&|folder| rewrite(folder, key, &other), "it is the snapshot of another fleet"),
+        (&|folder| rewrite(folder, format, "ovenproof fleet snapshot v1"), &older),
+        (&|folder| blank(folder, "base-1.state", state), "base-1.state is not what was saved"),
+        (&|folder| blank(folder, "base-1.ram", BYTES), "base-1.ram is not what was saved"),
+        (
+            &|folder| fs::remove_file(folder.join("base-1.root")).expect("removed"),
+            "base-1.root: No such file",
+        ),
+        (
+            &|folder| fs::remove_file(folder.join("snapshot.json")).expect("removed"),
+            "snapshot.json: No such file",
+        ),
+    ];
+    for (damage, why) in damages {
+        if !place.exists() {
+            link(&kept, place);
+        }
+        damage(place);
+        let mut running = Running::start(&up);
+        running.wait_for(&format!(
+            "warning: a snapshot cannot be used and is dropped; the fleet boots instead: {why}"
+        ));
+        eventually("it is dropped", Duration::from_secs(30), || !place.exists());
+        running.signal("KILL");
+        running.end();
+        run(&["down", "--all"]).exits(0);
+        assert_nothing_runs();
     }
 
-    let said = up();
-    assert!(said.stdout.contains("\"restored\": false"), "{}", said.stdout);
-    let line = said.stderr.lines().find(|line| line.starts_with("warning: "));
-    let expected = "warning: a snapshot cannot be used and is dropped; the fleet boots instead: \
-                    base-1.ram has 1048576 bytes, expected 419430400";
-    assert_eq!(line, Some(expected), "{}", said.stderr);
-    run(&["down", "damaged"]).exits(0);
-    assert!(!snapshots(400).is_empty(), "no new one was saved");
-    assert_nothing_runs();
-}
-
-#[test]
-fn a_client_killed_while_it_saves_leaves_no_half_snapshot() {
-    baked(&["base"]);
-    for old in snapshots(416) {
-        fs::remove_dir_all(old).expect("no snapshot");
-    }
-    let mut running = Running::start(&["up", "base", "--memory", "416M", "--name", "half"]);
+    // Truncated; this time it boots to the end, and is killed while it saves another one.
+    link(&kept, place);
+    blank(place, "base-1.ram", 1 << 20);
+    let mut running = Running::start(&up);
+    let expected = format!("base-1.ram has {} bytes, expected {BYTES}", 1 << 20);
+    running.wait_for(&expected);
     let saving = || unfinished().iter().any(|work| work.join("snapshot").is_dir());
     eventually("it saves", Duration::from_secs(180), saving);
     running.signal("KILL");
     assert_eq!(running.end().0, None, "it ended before it was killed");
-    assert!(snapshots(416).is_empty(), "half a snapshot is there");
+    assert!(snapshots().is_empty(), "half a snapshot is there");
 
     // The fleet itself was to stay, and goes on.
-    let said = run(&["exec", "half/base-1", "--", "date", "+%s"]).exits(0);
+    let said = run(&["exec", "damaged/base-1", "--", "date", "+%s"]).exits(0);
     let time: f64 = said.stdout.trim().parse().expect("a time");
     assert!((now() - time).abs() < 60.0, "it said {time}");
-    run(&["down", "half"]).exits(0);
+    run(&["down", "damaged"]).exits(0);
     let left = unfinished();
     assert!(left.is_empty(), "left: {left:?}");
+
+    // What was kept of it is as good as it was, and `gc` leaves it alone.
+    link(&kept, place);
+    run(&["gc"]).exits(0);
+    let said = run(&up).exits(0);
+    assert!(said.stdout.contains("\"restored\": true"), "{}", said.stdout);
+    run(&["down", "damaged"]).exits(0);
     assert_nothing_runs();
 }

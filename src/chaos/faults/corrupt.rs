@@ -2,7 +2,7 @@
 //!
 //! Proof: the switch has flipped bits because of it.
 
-use super::links::{LinkFault, Proof, about, frames, link_fault, some};
+use super::links::{self, LinkFault, Proof, frames, link_fault, some};
 use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::Share;
@@ -13,14 +13,15 @@ link_fault!(Corrupt {
 });
 
 impl Documented for Corrupt {
-    const ABOUT: About = about(
-        "A bad cable or broken memory on the way. Most checksums find it, and the frame is lost; what has \
-         none, or checks none, takes the damage for data.",
-        "network.corrupt: { target: { one: web }, share: 5% }",
-        "The fleet's switch flips one bit behind the Ethernet header of a frame, by lot from the run's \
-         seed.",
-        "The switch has flipped bits because of it.",
-    );
+    const ABOUT: About = About {
+        details: "A bad cable or broken memory on the way. Most checksums find it, and the frame is lost; \
+                  what has none, or checks none, takes the damage for data.",
+        example: "network.corrupt: { target: { one: web }, share: 5% }",
+        local: "The fleet's switch flips one bit behind the Ethernet header of a frame, by lot from the \
+                run's seed.",
+        proof: "The switch has flipped bits because of it.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Corrupt {

@@ -2,7 +2,7 @@
 //!
 //! Proof: the switch has held back frames because of it.
 
-use super::links::{LinkFault, Proof, about, delayed, link_fault};
+use super::links::{self, LinkFault, Proof, delayed, link_fault};
 use super::{About, Documented};
 use crate::network::{Distribution, Impairment};
 use crate::units::Span;
@@ -19,13 +19,14 @@ link_fault!(Delay {
 });
 
 impl Documented for Delay {
-    const ABOUT: About = about(
-        "A slow or distant network. Each direction is late by itself, so a round trip to a target takes \
-         twice the delay longer. Jitter never changes the order of frames.",
-        "network.delay: { target: { one: web }, delay: 200ms, jitter: 50ms, distribution: pareto }",
-        "The fleet's switch holds the frames of the links in question back.",
-        "The switch has held back frames because of it.",
-    );
+    const ABOUT: About = About {
+        details: "A slow or distant network. Each direction is late by itself, so a round trip to a target \
+                  takes twice the delay longer. Jitter never changes the order of frames.",
+        example: "network.delay: { target: { one: web }, delay: 200ms, jitter: 50ms, distribution: pareto }",
+        local: "The fleet's switch holds the frames of the links in question back.",
+        proof: "The switch has held back frames because of it.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Delay {

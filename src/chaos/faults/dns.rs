@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::{Aim, Link, LinkFault, Proof, about};
+use super::links::{self, Aim, Link, LinkFault, Proof};
 use super::rules::Traffic;
 use super::{About, Documented};
 use crate::chaos::target::{Roster, Target};
@@ -41,15 +41,17 @@ impl Aim for Dns {
 }
 
 impl Documented for Dns {
-    const ABOUT: About = about(
-        "The resolver lies, fails or is gone. Only the names of the fleet are resolved over its network; \
-         what stands in a file of the image, or was remembered, is not asked for. Finds services that \
-         give up when a name does not resolve, or that cache a wrong address for good.",
-        "network.dns: { target: { one: web }, answer: servfail, names: [web-2] }",
-        "The fleet's switch answers the questions itself, or drops them.",
-        "The switch has given wrong answers or swallowed questions because of it. Where nobody asks, a \
-         question is sent on purpose.",
-    );
+    const ABOUT: About = About {
+        details: "The resolver lies, fails or is gone. Only the names of the fleet are resolved over its \
+                  network; what stands in a file of the image, or was remembered, is not asked for. Finds \
+                  services that give up when a name does not resolve, or that cache a wrong address for \
+                  good.",
+        example: "network.dns: { target: { one: web }, answer: servfail, names: [web-2] }",
+        local: "The fleet's switch answers the questions itself, or drops them.",
+        proof: "The switch has given wrong answers or swallowed questions because of it. Where nobody asks, \
+                a question is sent on purpose.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Dns {

@@ -2,7 +2,7 @@
 //!
 //! Proof: the switch has doubled frames because of it.
 
-use super::links::{LinkFault, Proof, about, frames, link_fault, some};
+use super::links::{self, LinkFault, Proof, frames, link_fault, some};
 use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::Share;
@@ -13,13 +13,14 @@ link_fault!(Duplicate {
 });
 
 impl Documented for Duplicate {
-    const ABOUT: About = about(
-        "As when a route changes or a link layer sends again what had arrived. TCP notices; a protocol \
-         over UDP may do a thing twice.",
-        "network.duplicate: { target: { one: web }, share: 20% }",
-        "The fleet's switch sends a copy behind the frame, by lot from the run's seed.",
-        "The switch has doubled frames because of it.",
-    );
+    const ABOUT: About = About {
+        details: "As when a route changes or a link layer sends again what had arrived. TCP notices; a \
+                  protocol over UDP may do a thing twice.",
+        example: "network.duplicate: { target: { one: web }, share: 20% }",
+        local: "The fleet's switch sends a copy behind the frame, by lot from the run's seed.",
+        proof: "The switch has doubled frames because of it.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Duplicate {

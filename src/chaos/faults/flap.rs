@@ -2,7 +2,7 @@
 //!
 //! Proof: the switch has dropped some frames because of it, and let some pass.
 
-use super::links::{LinkFault, Proof, about, link_fault};
+use super::links::{self, LinkFault, Proof, link_fault};
 use super::{About, Documented};
 use crate::network::{self, Impairment};
 use crate::units::Span;
@@ -16,14 +16,15 @@ link_fault!(Flap {
 });
 
 impl Documented for Flap {
-    const ABOUT: About = about(
-        "A loose cable or a port that resets: the links are cut and come back before anyone is sure that \
-         they are gone. Finds failovers that begin anew each time.",
-        "network.flap: { target: { one: web }, down: 500ms, up: 2s }",
-        "The fleet's switch drops the frames of the links in question at times that follow from the run's \
-         seed; all links of the fault go down together.",
-        "The switch has dropped some frames because of it, and let others pass.",
-    );
+    const ABOUT: About = About {
+        details: "A loose cable or a port that resets: the links are cut and come back before anyone is sure \
+                  that they are gone. Finds failovers that begin anew each time.",
+        example: "network.flap: { target: { one: web }, down: 500ms, up: 2s }",
+        local: "The fleet's switch drops the frames of the links in question at times that follow from the \
+                run's seed; all links of the fault go down together.",
+        proof: "The switch has dropped some frames because of it, and let others pass.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Flap {

@@ -2,39 +2,31 @@
 //!
 //! Proof: the block server has held back answers.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::disks::{DiskFault, about, disk_fault};
+use super::disks::{self, DiskFault, disk_fault};
 use super::{About, Documented};
-use crate::chaos::target::Target;
 use crate::disk::{DiskCounters, Effect, Requests, Trouble};
 use crate::units::Span;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct IoDelay {
-    pub target: Target,
-    pub delay: Span,
+disk_fault!(IoDelay {
+    delay: Span,
     /// Added to `delay`, uniform between nothing and this.
     #[serde(default)]
-    pub jitter: Span,
+    jitter: Span,
     /// Which requests are late.
     #[serde(default)]
-    pub on: Requests,
-}
+    on: Requests,
+});
 
 impl Documented for IoDelay {
-    const ABOUT: About = about(
-        "A disk that is overworked or about to fail: each answer comes so much later, while requests \
-         do not wait for one another. A database that waits for its log gets slow.",
-        "disk.io_delay: { target: { one: web }, delay: 200ms, on: writes }",
-        "The fleet's block server carries each request out and holds its answer back.",
-        "The block server has held back answers.",
-    );
+    const ABOUT: About = About {
+        details: "A disk that is overworked or about to fail: each answer comes so much later, while \
+                  requests do not wait for one another. A database that waits for its log gets slow.",
+        example: "disk.io_delay: { target: { one: web }, delay: 200ms, on: writes }",
+        local: "The fleet's block server carries each request out and holds its answer back.",
+        proof: "The block server has held back answers.",
+        ..disks::ABOUT
+    };
 }
-
-disk_fault!(IoDelay);
 
 impl DiskFault for IoDelay {
     fn trouble(&self) -> Trouble {

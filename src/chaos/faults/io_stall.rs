@@ -2,36 +2,28 @@
 //!
 //! Proof: the block server holds requests without an answer.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::disks::{DiskFault, about, disk_fault};
+use super::disks::{self, DiskFault, disk_fault};
 use super::{About, Documented};
-use crate::chaos::target::Target;
 use crate::disk::{DiskCounters, Effect, Requests, Trouble};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct IoStall {
-    pub target: Target,
+disk_fault!(IoStall {
     /// Which requests stall.
     #[serde(default)]
-    pub on: Requests,
-}
+    on: Requests,
+});
 
 impl Documented for IoStall {
-    const ABOUT: About = about(
-        "A volume that hangs: requests get no answer until the fault ends, and then all of them get \
-         one. Whatever waits for the disk waits with it, and a service must be given up by its \
-         peers although its machine still answers. An instance whose disk stands still cannot be \
-         frozen or shut down meanwhile.",
-        "disk.io_stall: { target: { one: web } }",
-        "The fleet's block server carries requests out and keeps all answers until the end.",
-        "The block server holds requests without an answer.",
-    );
+    const ABOUT: About = About {
+        details: "A volume that hangs: requests get no answer until the fault ends, and then all of them get \
+                  one. Whatever waits for the disk waits with it, and a service must be given up by its \
+                  peers although its machine still answers. An instance whose disk stands still cannot be \
+                  frozen or shut down meanwhile.",
+        example: "disk.io_stall: { target: { one: web } }",
+        local: "The fleet's block server carries requests out and keeps all answers until the end.",
+        proof: "The block server holds requests without an answer.",
+        ..disks::ABOUT
+    };
 }
-
-disk_fault!(IoStall);
 
 impl DiskFault for IoStall {
     fn trouble(&self) -> Trouble {

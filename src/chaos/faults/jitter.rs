@@ -3,7 +3,7 @@
 //!
 //! Proof: the switch has held back frames because of it.
 
-use super::links::{LinkFault, Proof, about, delayed, link_fault};
+use super::links::{self, LinkFault, Proof, delayed, link_fault};
 use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::Span;
@@ -14,13 +14,15 @@ link_fault!(Jitter {
 });
 
 impl Documented for Jitter {
-    const ABOUT: About = about(
-        "A network whose latency is never the same twice, as behind a busy router: what measures round \
-         trips to tell the dead from the slow errs. Frames keep their order.",
-        "network.jitter: { target: { one: web }, up_to: 300ms }",
-        "The fleet's switch holds each frame of the links in question back, by lot from the run's seed.",
-        "The switch has held back frames because of it.",
-    );
+    const ABOUT: About = About {
+        details: "A network whose latency is never the same twice, as behind a busy router: what measures \
+                  round trips to tell the dead from the slow errs. Frames keep their order.",
+        example: "network.jitter: { target: { one: web }, up_to: 300ms }",
+        local: "The fleet's switch holds each frame of the links in question back, by lot from the run's \
+                seed.",
+        proof: "The switch has held back frames because of it.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Jitter {

@@ -205,23 +205,16 @@ pub(super) fn touching(targets: &[String], nodes: &[String], with_client: bool) 
     between(targets, &others)
 }
 
-/// The words about a fault of the network, completed by what is true of each of them.
-pub(super) const fn about(
-    details: &'static str,
-    example: &'static str,
-    local: &'static str,
-    proof: &'static str,
-) -> About {
-    About {
-        details,
-        example,
-        local,
-        ec2: Ec2::Not("there is no switch of ours between its instances"),
-        proof,
-        undo: "The rules are removed from the switch, which confirms that it has none. They are a lease that \
-               ends with its owner.",
-    }
-}
+/// What is true of every fault of the network; the rest is each fault's own.
+pub(super) const ABOUT: About = About {
+    details: "",
+    example: "",
+    local: "",
+    ec2: Ec2::Not("there is no switch of ours between its instances"),
+    proof: "",
+    undo: "The rules are removed from the switch, which confirms that it has none. They are a lease that ends \
+           with its owner.",
+};
 
 /// Refuses a share of nothing.
 pub(super) fn some(share: Share, what: &str) -> Result<(), String> {

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::{LinkFault, Proof, about, dropped, link_fault, some};
+use super::links::{self, LinkFault, Proof, dropped, link_fault, some};
 use super::{About, Documented};
 use crate::network::{self, Impairment};
 use crate::units::Share;
@@ -38,14 +38,15 @@ link_fault!(Loss {
 });
 
 impl Documented for Loss {
-    const ABOUT: About = about(
-        "A bad cable or an overloaded link. Without `bursts` each frame has the same chance to be lost; \
-         with them, a link turns bad for a while and good again, which hurts TCP far more at the same \
-         share of losses.",
-        "network.loss: { target: { one: web }, bursts: { enter: 1%, leave: 10% } }",
-        "The fleet's switch drops frames of the links in question, by lot from the run's seed.",
-        "The switch has dropped frames because of it.",
-    );
+    const ABOUT: About = About {
+        details: "A bad cable or an overloaded link. Without `bursts` each frame has the same chance to be \
+                  lost; with them, a link turns bad for a while and good again, which hurts TCP far more at \
+                  the same share of losses.",
+        example: "network.loss: { target: { one: web }, bursts: { enter: 1%, leave: 10% } }",
+        local: "The fleet's switch drops frames of the links in question, by lot from the run's seed.",
+        proof: "The switch has dropped frames because of it.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Loss {

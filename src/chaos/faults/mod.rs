@@ -1,8 +1,8 @@
 //! The fault catalogue: what can be broken, how it is known to be broken, and how it is mended.
 //!
-//! One file a fault and one line in [`catalogue!`]; what a person reads about it stands there too. A fault knows the fleet only through
-//! [`Fleet`](crate::fleet::Fleet); when it happens, for how long, and what a missing proof means is
-//! decided by the engine.
+//! One file a fault and one line in [`catalogue!`]; what a person reads about it stands there too. A fault knows
+//! the fleet only through [`Fleet`](crate::fleet::Fleet); when it happens, for how long, and what a missing
+//! proof means is decided by the engine.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +103,13 @@ pub trait FaultKind: Send + Sync {
     /// error is a sentence.
     fn check(&self, targets: &[String], roster: &Roster) -> Result<(), String> {
         let _ = (targets, roster);
+        Ok(())
+    }
+
+    /// Whether it can do anything at all to `node`, which could be chosen, now that its image is known; the
+    /// error is a sentence.
+    fn fits(&self, node: &NodePlan) -> Result<(), String> {
+        let _ = node;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::{Aim, Link, LinkFault, Proof, about, between, dropped, touching};
+use super::links::{self, Aim, Link, LinkFault, Proof, between, dropped, touching};
 use super::{About, Documented};
 use crate::chaos::target::{Roster, Target};
 use crate::network::Impairment;
@@ -97,14 +97,15 @@ impl Aim for Partition {
 }
 
 impl Documented for Partition {
-    const ABOUT: About = about(
-        "Frames between them are dropped without a word, as by a dead switch or a wrong firewall rule. \
-         Everything else still talks, the management path included.",
-        "network.partition: { target: { one: web }, shape: isolate }",
-        "The fleet's switch drops the frames of the links in question.",
-        "The switch has dropped frames because of it. Where the service is silent, frames are sent on \
-         purpose.",
-    );
+    const ABOUT: About = About {
+        details: "Frames between them are dropped without a word, as by a dead switch or a wrong firewall \
+                  rule. Everything else still talks, the management path included.",
+        example: "network.partition: { target: { one: web }, shape: isolate }",
+        local: "The fleet's switch drops the frames of the links in question.",
+        proof: "The switch has dropped frames because of it. Where the service is silent, frames are sent on \
+                purpose.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Partition {

@@ -2,7 +2,7 @@
 //!
 //! Proof: the switch has dropped frames because of it.
 
-use super::links::{LinkFault, Proof, about, dropped, link_fault};
+use super::links::{self, LinkFault, Proof, dropped, link_fault};
 use super::rules::Traffic;
 use super::{About, Documented};
 use crate::network::{Filter, Impairment, Protocol};
@@ -16,14 +16,16 @@ link_fault!(PortBlock {
 });
 
 impl Documented for PortBlock {
-    const ABOUT: About = about(
-        "A firewall rule in the wrong place: what is for the port is dropped without a word, and \
-         connections that stood go silent in that direction.",
-        "network.port_block: { target: { one: web }, port: 80, direction: in, with_client: true }",
-        "The fleet's switch drops the packets of the protocol that are for the port. Of a packet in \
-         pieces it drops the first.",
-        "The switch has dropped packets because of it. Where nobody sends any, some are sent on purpose.",
-    );
+    const ABOUT: About = About {
+        details: "A firewall rule in the wrong place: what is for the port is dropped without a word, and \
+                  connections that stood go silent in that direction.",
+        example: "network.port_block: { target: { one: web }, port: 80, direction: in, with_client: true }",
+        local: "The fleet's switch drops the packets of the protocol that are for the port. Of a packet in \
+                pieces it drops the first.",
+        proof: "The switch has dropped packets because of it. Where nobody sends any, some are sent on \
+                purpose.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for PortBlock {

@@ -27,11 +27,11 @@ pub struct PowerCut {
 
 impl Documented for PowerCut {
     const ABOUT: About = About {
-        details: "Somebody pulls the plug. All that the guest has flushed is on the disk at the next boot; of \
-                  the rest a choice of the run's seed: `none`, `all`, those before a moment (`prefix`), any \
-                  (`subset`), or any and some only in part of their sectors (`torn`). A file system and a \
-                  database must come through each of them without losing what they promised. At most 32 MiB \
-                  of a disk are held unflushed; older writes are kept early, as a real drive may do.",
+        details: "Somebody pulls the plug. All that the guest has flushed is on its disks at the next boot, volumes \
+                  included; of the rest a choice of the run's seed: `none`, `all`, those before a moment \
+                  (`prefix`), any (`subset`), or any and some only in part of their sectors (`torn`). A file \
+                  system and a database must come through each of them without losing what they promised. At \
+                  most 32 MiB of a disk are held unflushed; older writes are kept early, as a real drive may do.",
         example: "instance.power_cut: { target: { one: web }, unflushed: torn }",
         local: "The hypervisor's process is killed, and the fleet's block server drops what its write cache \
                 holds and the choice does not keep.",

@@ -2,7 +2,7 @@
 //!
 //! Proof: the switch has held back frames because of it.
 
-use super::links::{LinkFault, Proof, about, delayed, link_fault};
+use super::links::{self, LinkFault, Proof, delayed, link_fault};
 use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::{Bandwidth, Size};
@@ -16,13 +16,14 @@ link_fault!(Rate {
 });
 
 impl Documented for Rate {
-    const ABOUT: About = about(
-        "A bottleneck: frames leave one after another, those that wait stand in a queue, and what finds \
-         it full is lost. A long queue means delay, a short one means loss.",
-        "network.rate: { target: { one: web }, rate: 1Mbit/s, queue: 64K }",
-        "The fleet's switch sends the frames of each link in question at this rate.",
-        "The switch has held back frames because of it.",
-    );
+    const ABOUT: About = About {
+        details: "A bottleneck: frames leave one after another, those that wait stand in a queue, and what \
+                  finds it full is lost. A long queue means delay, a short one means loss.",
+        example: "network.rate: { target: { one: web }, rate: 1Mbit/s, queue: 64K }",
+        local: "The fleet's switch sends the frames of each link in question at this rate.",
+        proof: "The switch has held back frames because of it.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Rate {

@@ -2,32 +2,23 @@
 //!
 //! Proof: the block server has refused writes.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::disks::{DiskFault, about, disk_fault};
+use super::disks::{self, DiskFault, disk_fault};
 use super::{About, Documented};
-use crate::chaos::target::Target;
 use crate::disk::{DiskCounters, Effect, Requests, Trouble};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReadOnly {
-    pub target: Target,
-}
+disk_fault!(ReadOnly {});
 
 impl Documented for ReadOnly {
-    const ABOUT: About = about(
-        "A drive that has reached its end of life, or an array that protects itself: what is there can \
-         be read, nothing can be written. The guest gets an input/output error for each write and \
-         flush, and usually makes its file system read-only until the next boot.",
-        "disk.read_only: { target: { one: web } }",
-        "The fleet's block server refuses writes, zeroes, trims and flushes.",
-        "The block server has refused writes.",
-    );
+    const ABOUT: About = About {
+        details: "A drive that has reached its end of life, or an array that protects itself: what is there \
+                  can be read, nothing can be written. The guest gets an input/output error for each write \
+                  and flush, and usually makes its file system read-only until the next boot.",
+        example: "disk.read_only: { target: { one: web } }",
+        local: "The fleet's block server refuses writes, zeroes, trims and flushes.",
+        proof: "The block server has refused writes.",
+        ..disks::ABOUT
+    };
 }
-
-disk_fault!(ReadOnly);
 
 impl DiskFault for ReadOnly {
     fn trouble(&self) -> Trouble {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::links::{LinkFault, Proof, about, frames, link_fault, some};
+use super::links::{self, LinkFault, Proof, frames, link_fault, some};
 use super::{About, Documented};
 use crate::network::Impairment;
 use crate::units::{Share, Span};
@@ -22,14 +22,15 @@ link_fault!(Reorder {
 });
 
 impl Documented for Reorder {
-    const ABOUT: About = about(
-        "As over paths of different length: all frames are held back, but some are not and overtake those \
-         before them. TCP takes it for loss and slows down.",
-        "network.reorder: { target: { one: web }, share: 25%, delay: 50ms }",
-        "The fleet's switch holds the frames of the links in question back, and lets some go at once, by \
-         lot from the run's seed.",
-        "Frames overtook others in the switch because of it.",
-    );
+    const ABOUT: About = About {
+        details: "As over paths of different length: all frames are held back, but some are not and overtake \
+                  those before them. TCP takes it for loss and slows down.",
+        example: "network.reorder: { target: { one: web }, share: 25%, delay: 50ms }",
+        local: "The fleet's switch holds the frames of the links in question back, and lets some go at once, \
+                by lot from the run's seed.",
+        proof: "Frames overtook others in the switch because of it.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Reorder {

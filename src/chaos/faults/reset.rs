@@ -3,7 +3,7 @@
 //!
 //! Proof: the switch has sent resets because of it.
 
-use super::links::{LinkFault, Proof, about, link_fault, some};
+use super::links::{self, LinkFault, Proof, link_fault, some};
 use super::rules::Traffic;
 use super::{About, Documented};
 use crate::network::{Filter, Impairment, Protocol};
@@ -26,14 +26,16 @@ link_fault!(Reset {
 });
 
 impl Documented for Reset {
-    const ABOUT: About = about(
-        "As by a load balancer that restarts or a firewall that forgot its connections. Connections can \
-         still be made; their first segment, or a later one, ends them for both sides.",
-        "network.reset: { target: { one: web }, port: 80, share: 10% }",
-        "The fleet's switch replaces a TCP segment by a reset to each end, with the numbers that these \
-         expect, by lot from the run's seed.",
-        "The switch has sent resets because of it. Where no connection is in use, one is made on purpose.",
-    );
+    const ABOUT: About = About {
+        details: "As by a load balancer that restarts or a firewall that forgot its connections. Connections \
+                  can still be made; their first segment, or a later one, ends them for both sides.",
+        example: "network.reset: { target: { one: web }, port: 80, share: 10% }",
+        local: "The fleet's switch replaces a TCP segment by a reset to each end, with the numbers that \
+                these expect, by lot from the run's seed.",
+        proof: "The switch has sent resets because of it. Where no connection is in use, one is made on \
+                purpose.",
+        ..links::ABOUT
+    };
 }
 
 impl LinkFault for Reset {

@@ -45,7 +45,7 @@ pub(super) fn all(path: &Path, text: &str, spec: &ScenarioSpec) -> Result<(Roste
 }
 
 /// An image of which nothing is known yet, so that a fleet can be planned before anything is baked.
-fn unbaked() -> Image {
+pub(super) fn unbaked() -> Image {
     let manifest = Manifest::blank(ImageId::from_hash(blake3::hash(b"unbaked")), "");
     Image { manifest, dir: PathBuf::new() }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::schedule::{Step, schedule};
 use super::target::Roster;
 use crate::diagnostic::{BadFile, Located, parse_yaml, read_text};
-use crate::fleet::FleetSpec;
+use crate::fleet::{FleetPlan, FleetSpec};
 use crate::guest::probe::ProbeSpec;
 use crate::journal::event::ScheduledFault;
 use crate::seed::Seed;
@@ -107,6 +107,19 @@ impl Scenario {
             BadFile::at(&self.path, &self.text, at, conflict.message)
                 .help("let one end before the other begins, or choose other targets")
         })
+    }
+
+    /// Checks what could not be known without the images of the fleet.
+    pub fn fits(&self, plan: &FleetPlan) -> Result<(), BadFile> {
+        for step in &self.spec.timeline {
+            let kind = step.inject.kind();
+            let candidates = kind.target().candidates(&self.roster);
+            for node in plan.nodes.iter().filter(|node| candidates.contains(&node.name)) {
+                kind.fits(node)
+                    .map_err(|message| BadFile::at(&self.path, &self.text, step.inject.at, message))?;
+            }
+        }
+        Ok(())
     }
 
     /// Length of the chaos phase.

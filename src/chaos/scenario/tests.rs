@@ -39,6 +39,26 @@ fn a_good_scenario_runs_ten_seconds_on() {
     assert_eq!(scenario.digest().len(), 64);
 }
 
+#[test]
+fn a_disk_that_a_target_does_not_have_is_complained_about_when_its_image_is_known() {
+    let fits = |disk: &str| {
+        let fault = format!("disk.io_error: {{ target: {{ one: etcd }}, disk: {disk} }}");
+        let text = GOOD
+            .replace("image: etcd,", "image: etcd, volumes: { data: { size: 64M, mount: /data } },")
+            .replace("network.partition: { shape: isolate, target: { one: etcd } }", &fault);
+        let scenario = parse(&text).unwrap();
+        let image = |_: &str| Ok::<_, std::convert::Infallible>(check::unbaked());
+        scenario.fits(&crate::fleet::plan::resolve("t", &scenario.spec.fleet, image).unwrap())
+    };
+    assert!(fits("root").is_ok() && fits("data").is_ok());
+    insta::assert_snapshot!(fits("dta").unwrap_err(), @"
+    s.yaml:19:33: etcd-1 has no disk `dta`, expected `root` or `data`
+       |
+    19 |   - { at: 5s, for: 10s, inject: { disk.io_error: { target: { one: etcd }, disk: dta } } }
+       |                                 ^
+    ");
+}
+
 /// What is replaced in the good scenario, and by what.
 const MISTAKES: &[(&str, &str)] = &[
     ("name: etcd survives", "name: ''"),

@@ -1,7 +1,7 @@
 //! The disk as its users see it.
 
 mod cache;
-mod client;
+pub(crate) mod client;
 mod model;
 mod server;
 mod troubles;

@@ -107,6 +107,32 @@ fn a_handshake_may_look_around_first_and_use_the_oldest_way_in() {
 }
 
 #[test]
+fn a_write_that_is_forced_to_the_disk_needs_no_flush() {
+    let (_folder, disk) = disk(MIB);
+    let (serving, mut client) = connect(&disk);
+    let mut ask = |command, flags, offset, data: &[u8]| {
+        let request = request(command, flags, 1, offset, 512);
+        client.stream.write_all(&[&request, data].concat()).unwrap();
+        assert_eq!(client.answer().unwrap(), (1, 0));
+    };
+    let forced = 1;
+    ask(WRITE, 0, 0, &[1; 512]);
+    ask(WRITE, forced, 512, &[2; 512]);
+    ask(WRITE, forced, 1024, &[3; 512]);
+    ask(ZERO, forced, 1024, &[]);
+    // An older write that was not forced must not come back over one that was.
+    ask(WRITE, 0, 1536, &[4; 512]);
+    ask(WRITE, forced, 1536, &[5; 512]);
+    ask(WRITE, 0, 2048, &[6; 512]);
+    serving.end().unwrap();
+    let cut = disk.power_cut(Unflushed::None, Seed(7)).unwrap();
+    assert_eq!(cut, Cut { unflushed: 1, lost: 1, ..Default::default() });
+    let mut found = vec![0; 2560];
+    disk.read(0, &mut found).unwrap();
+    assert_eq!(found, [[1; 512], [2; 512], [0; 512], [5; 512], [0; 512]].concat());
+}
+
+#[test]
 fn a_full_cache_keeps_the_oldest_writes_early() {
     let (_folder, disk) = disk(256 * MIB);
     for number in 0..80 {

@@ -9,6 +9,7 @@ use super::{FleetRecord, Ledger, LedgerError};
 use crate::fleet::process::ProcessId;
 use crate::fleet::provider::Lifetime;
 use crate::fleet::qemu::folder::Folder;
+use crate::fleet::qemu::volumes::Made;
 use crate::home::{Home, Lock};
 
 /// How long a supervisor may take to clean up by itself after its client died.
@@ -34,7 +35,8 @@ pub fn heal(home: &Home) -> Result<Vec<String>, LedgerError> {
         if !ledger.fleets()?.iter().any(|fleet| fleet.id == record.id) {
             continue;
         }
-        remove_leftovers(&record, &mut done)
+        remove_unused_volumes(&record, &mut done)
+            .and_then(|()| remove_leftovers(&record, &mut done))
             .map_err(|source| LedgerError::Io { path: record.folder.clone(), source })?;
         ledger.gone(&record.id)?;
         done.push(format!("removed what was left of the fleet `{}`", record.name));
@@ -60,6 +62,18 @@ fn is_owned(record: &FleetRecord, done: &mut Vec<String>) -> bool {
     let killed = supervisor.kill();
     done.push(format!("killed the supervisor {} of the fleet `{}`", supervisor.pid, record.name));
     !killed
+}
+
+/// Removes the volumes that were made for a fleet without a supervisor: no machine of it ever ran.
+fn remove_unused_volumes(record: &FleetRecord, done: &mut Vec<String>) -> io::Result<()> {
+    // Without a setup it never came so far as to have any.
+    let Ok(setup) = Folder::new(record.folder.clone()).setup() else { return Ok(()) };
+    if record.supervisor.is_some() || setup.made != Made::All || setup.volumes.are_fresh() {
+        return Ok(());
+    }
+    setup.volumes.remove().map_err(io::Error::other)?;
+    done.push(format!("removed the volumes of the fleet `{}`, which it never had", record.name));
+    Ok(())
 }
 
 /// Removes VMs, kept logs aside, and the folder of a fleet whose supervisor is dead.

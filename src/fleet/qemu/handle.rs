@@ -215,11 +215,20 @@ impl QemuFleet {
         console::tail(&self.folder.console(node), console::SHOWN_LINES)
     }
 
-    /// Waits for a supervisor that was told to end, and does its work if it died before it could.
-    fn clean_up(home: &Home, record: &FleetRecord, owner: Option<Owner>) -> Result<(), FleetError> {
+    /// Waits for a supervisor, which was told to end or is now, and does its work if it died before it could.
+    fn clean_up(
+        home: &Home,
+        record: &FleetRecord,
+        owner: Option<Owner>,
+        told: bool,
+    ) -> Result<(), FleetError> {
         let ledger = Ledger::of(home);
         let current = ledger.fleets()?.into_iter().find(|fleet| fleet.id == record.id);
         if let Some(current) = current {
+            if let Some(supervisor) = current.supervisor.as_ref().filter(|_| !told) {
+                // While it starts a fleet it answers nobody.
+                supervisor.terminate();
+            }
             if let Some(supervisor) = &current.supervisor
                 && !supervisor.wait(DESTROY)
                 && !supervisor.kill()
@@ -373,8 +382,8 @@ impl Fleet for QemuFleet {
     async fn destroy(&self) -> Result<(), FleetError> {
         let asked = tokio::time::timeout(DESTROY, self.ask::<()>(&Request::Destroy)).await;
         let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (home, record) = (self.home.clone(), self.record.clone());
-        let cleaned = tokio::task::spawn_blocking(move || Self::clean_up(&home, &record, owner)).await;
+        let (home, record, told) = (self.home.clone(), self.record.clone(), matches!(asked, Ok(Ok(()))));
+        let cleaned = tokio::task::spawn_blocking(move || Self::clean_up(&home, &record, owner, told)).await;
         cleaned.map_err(|error| FleetError::Provider(error.to_string()))??;
         match asked {
             // Gone all the same, but not all of it as it was asked for.

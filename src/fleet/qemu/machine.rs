@@ -1,7 +1,6 @@
 //! The machine that a node runs on, as QEMU's command line. Pure: starts nothing.
 
 use super::folder::{BootFiles, NodeFolder};
-use super::volumes::Volumes;
 use crate::fleet::plan::{CLIENT_ADDRESS, NodePlan};
 use crate::hypervisor::accel::Accelerator;
 
@@ -16,13 +15,15 @@ const FIRST_VOLUME_SLOT: usize = 6;
 
 /// The numbers of the sockets that QEMU inherits.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sockets {
+pub(crate) struct Sockets<'a> {
     /// On which it is to be controlled.
     pub qmp: i32,
     /// Behind the second serial port.
     pub wake: i32,
     /// Behind the root disk.
     pub root: i32,
+    /// Behind each volume, in the order of the plan.
+    pub volumes: &'a [i32],
 }
 
 /// What varies between the machines of one fleet.
@@ -35,7 +36,6 @@ pub(crate) struct Machine<'a> {
     pub accelerator: Accelerator,
     /// Memory and devices come from a snapshot instead of a boot.
     pub restored: bool,
-    pub volumes: &'a Volumes,
 }
 
 impl Machine<'_> {
@@ -46,8 +46,8 @@ impl Machine<'_> {
     }
 
     /// The arguments of QEMU.
-    pub(crate) fn arguments(&self, sockets: Sockets) -> Vec<String> {
-        let Sockets { qmp, wake, root } = sockets;
+    pub(crate) fn arguments(&self, sockets: Sockets<'_>) -> Vec<String> {
+        let Sockets { qmp, wake, root, volumes } = sockets;
         let Machine { node, boot, .. } = self;
         let files = NodeFolder::new(&node.name);
         let mac = Self::mac(node).map(|byte| format!("{byte:02x}")).join(":");
@@ -95,25 +95,26 @@ impl Machine<'_> {
         let device = match boot.initrd {
             Some(_) => "virtio-blk-pci",
             // The kernel's own drivers are enough for this one, but QEMU cannot save its state.
-            None => "nvme,serial=root",
+            // Nor does it pass on that the guest wants a write on the disk at once, which guests rely on with
+            // NVMe: so all of them are.
+            None => "nvme,serial=root,write-cache=off",
         };
         // The guest itself sees what goes wrong: it is the one that is tested.
         let errors = "rerror=report,werror=report";
-        let errors = boot.initrd.as_ref().map_or(String::new(), |_| format!(",{errors}"));
-        option("device", format!("{device},drive=root,addr=0x4{errors}"));
+        let root_errors = boot.initrd.as_ref().map_or(String::new(), |_| format!(",{errors}"));
+        option("device", format!("{device},drive=root,addr=0x4{root_errors}"));
 
-        for (index, volume) in node.volumes.iter().enumerate() {
+        for (index, (volume, socket)) in node.volumes.iter().zip(volumes).enumerate() {
             let (name, slot) = (&volume.name, FIRST_VOLUME_SLOT + index);
-            // What the guest flushes is flushed to the host's disk.
             option(
-                "drive",
+                "blockdev",
                 format!(
-                    "if=none,id=volume-{name},format=raw,cache=writeback,discard=unmap,file={}",
-                    escaped(&self.volumes.disk(&node.name, volume))
+                    "driver=nbd,node-name=volume-{name},server.type=fd,server.str={socket},discard=unmap"
                 ),
             );
             // The serial number is how the guest tells one from the other.
-            option("device", format!("virtio-blk-pci,drive=volume-{name},serial={name},addr=0x{slot:x}"));
+            let device = format!("virtio-blk-pci,drive=volume-{name},serial={name},addr=0x{slot:x}");
+            option("device", format!("{device},{errors}"));
         }
 
         // Port 0: the host picks one that is free, and QEMU says which.
@@ -158,12 +159,10 @@ fn escaped(path: &std::path::Path) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use super::*;
     use crate::fleet::plan::VolumePlan;
-    use crate::fleet::provider::Lifetime;
-    use crate::home::Home;
     use crate::store::ImageId;
     use crate::units::Size;
 
@@ -200,9 +199,8 @@ mod tests {
             boot: &boot,
             accelerator: Accelerator::Tcg,
             restored: false,
-            volumes: &Volumes::of(&Home::at("/h"), "shop", Lifetime::UntilDown, Path::new("/f")),
         };
-        let sockets = Sockets { qmp: 9, wake: 10, root: 11 };
+        let sockets = Sockets { qmp: 9, wake: 10, root: 11, volumes: &[12] };
         let text = machine.arguments(sockets).join(" ").replace(" -", "\n-");
         insta::assert_snapshot!(text, @"
         -name ovenproof-shop-etcd-1
@@ -224,8 +222,8 @@ mod tests {
         -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
         -blockdev driver=nbd,node-name=root,server.type=fd,server.str=11,discard=unmap
         -device virtio-blk-pci,drive=root,addr=0x4,rerror=report,werror=report
-        -drive if=none,id=volume-data,format=raw,cache=writeback,discard=unmap,file=/h/volumes/shop/etcd-1.data/disk.raw
-        -device virtio-blk-pci,drive=volume-data,serial=data,addr=0x6
+        -blockdev driver=nbd,node-name=volume-data,server.type=fd,server.str=12,discard=unmap
+        -device virtio-blk-pci,drive=volume-data,serial=data,addr=0x6,rerror=report,werror=report
         -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22
         -device virtio-net-pci,netdev=mgmt,mac=52:54:00:00:00:02,addr=0x2,romfile=
         -netdev stream,id=fleet,server=off,addr.type=unix,addr.path=nodes/etcd-1/switch.sock
@@ -236,5 +234,9 @@ mod tests {
         -accel tcg,thread=multi,tb-size=256
         -cpu max
         ");
+        // A disk for which the kernel needs no help.
+        let boot = BootFiles { initrd: None, ..boot.clone() };
+        let text = Machine { boot: &boot, ..machine }.arguments(sockets).join(" ");
+        assert!(text.contains("-device nvme,serial=root,write-cache=off,drive=root,addr=0x4 "), "{text}");
     }
 }

@@ -8,8 +8,8 @@
 //! | `folder` | what lies where in the folder of a fleet |
 //! | `credentials`, `machine` | the command line of a VM and what it is given at boot |
 //! | `snapshot` | a fleet saved at one instant, and what it is restored from |
-//! | `vm`, `wake`, `console` | one VM: its process, its control connections, its console log |
-//! | `disks` | what a node's disks stand on, and the conversations in which its machine uses them |
+//! | `vm`, `running`, `wake`, `console` | one VM: its process, its control connections, its console log |
+//! | `disks` | what a node's disks stand on, the conversations in which its machine uses them, what is wrong with them |
 //! | [`gc`] | the room that snapshots and lost folders take |
 //! | [`volumes`] | data disks that outlive instances and fleets |
 //! | [`supervisor`], `service` | the process that owns them, and what it answers |
@@ -52,6 +52,7 @@ pub mod gc;
 mod handle;
 mod machine;
 mod reach;
+mod running;
 mod service;
 mod snapshot;
 pub mod supervisor;
@@ -213,7 +214,8 @@ impl Provider for Qemu {
 
     async fn create(&self, launch: Launch) -> Result<Arc<dyn Fleet>, FleetError> {
         // What was saved would lie over what is there: memory that knows nothing of it.
-        let fresh = launch.volumes_from.is_none() && self.volumes(&launch.plan, launch.lifetime).are_fresh();
+        let volumes = self.volumes(&launch.plan, launch.lifetime);
+        let fresh = launch.volumes_from.is_none() && volumes.missing(&launch.plan) == Made::All;
         if launch.warm
             && fresh
             && let Some((key, snapshot)) = self.snapshot(&launch.plan)?
@@ -273,7 +275,10 @@ impl Qemu {
         let ledger = Ledger::of(&self.home);
         ledger.begin(record.clone())?;
         let folder = Folder::new(&record.folder);
-        let (mut owner, mut made) = (None, None);
+        let mut owner = None;
+        let made = setup.volumes.missing(&setup.plan);
+        // Data that came from elsewhere belongs in no snapshot of a new fleet.
+        setup.made = if volumes_from.is_none() { made } else { Made::Some };
         let created = async {
             folder.create(&setup, snapshot).map_err(failed("cannot create the fleet's folder"))?;
             let origin = match (snapshot, &volumes_from) {
@@ -282,10 +287,9 @@ impl Qemu {
                 (None, Some(_)) => return Err(VolumeError::HasVolumes(setup.plan.name.clone()).into()),
                 (None, None) => Origin::Empty,
             };
-            made = Some(setup.volumes.prepare(&setup.plan, &self.store, origin)?);
-            // Data that came from elsewhere belongs in no snapshot of a new fleet.
-            setup.made = made.filter(|_| volumes_from.is_none()).unwrap_or(Made::Some);
+            // Before there are volumes: whoever finds them later must know that no machine had them.
             folder.write_setup(&setup).map_err(failed("cannot write what the supervisor is to do"))?;
+            setup.volumes.prepare(&setup.plan, &self.store, origin)?;
             let owner = owner.insert(spawn_supervisor(&folder)?);
             started(owner, &folder).await
         };
@@ -298,7 +302,7 @@ impl Qemu {
                     let _ = supervisor.wait();
                 }
                 // Nobody has had them yet.
-                if made == Some(Made::All) {
+                if made == Made::All {
                     setup.volumes.remove()?;
                 }
                 let left = remove_leftovers(&record, &mut Vec::new());

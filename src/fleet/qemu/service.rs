@@ -185,24 +185,16 @@ impl Service {
     }
 
     fn repair_disks(&self, fault: &str) -> Option<DiskCounters> {
-        sum(self.vms.values().filter_map(|vm| vm.repair_disks(fault)))
+        DiskCounters::sum(self.vms.values().filter_map(|vm| vm.repair_disks(fault)))
     }
 
     fn disk_counters(&self, fault: &str) -> Option<DiskCounters> {
-        sum(self.vms.values().filter_map(|vm| vm.disk_counters(fault)))
+        DiskCounters::sum(self.vms.values().filter_map(|vm| vm.disk_counters(fault)))
     }
 
     fn vm(&self, node: &str) -> Result<&Arc<Vm>, FleetError> {
         self.vms.get(node).ok_or_else(|| FleetError::NoSuchNode(node.to_owned()))
     }
-}
-
-/// `None` if there are none.
-fn sum(counters: impl Iterator<Item = DiskCounters>) -> Option<DiskCounters> {
-    counters.reduce(|mut sum, counters| {
-        sum += counters;
-        sum
-    })
 }
 
 fn value(value: impl Serialize) -> Reply {

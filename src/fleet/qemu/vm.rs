@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,16 +12,15 @@ use std::time::Duration;
 use rustix::io::FdFlags;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::console;
-use super::disks::Disks;
+use super::disks::{Disks, NodeTroubles};
 use super::folder::{BootFiles, NodeFolder};
 use super::machine::{Machine, Sockets};
+use super::running::{Running, count_resets, reap, socket_pair};
 use super::snapshot::{self, SavedNode};
 use super::volumes::{self, Volumes};
 use super::wake::WakePort;
@@ -30,7 +29,7 @@ use crate::fleet::plan::NodePlan;
 use crate::fleet::provider::{FleetError, InstanceAction, InstanceState, InstanceStatus};
 use crate::hypervisor::HYPERVISOR;
 use crate::hypervisor::accel::Accelerator;
-use crate::hypervisor::qmp::{Event, Qmp, QmpError, forwarded_port};
+use crate::hypervisor::qmp::{Qmp, QmpError, forwarded_port};
 use crate::seed::Seed;
 
 /// Until a new QEMU takes commands; it needs a fraction of a second unless the machine is overloaded.
@@ -43,9 +42,6 @@ const PROMPT: Duration = Duration::from_secs(30);
 /// Until a guest that is known to listen is awake; it needs milliseconds unless the machine is overloaded.
 pub(crate) const WAKE_UP: Duration = Duration::from_secs(20);
 
-/// No guest gets from a reset to the next one so fast.
-const FIRMWARE_RESETS: Duration = Duration::from_secs(1);
-
 /// A node of the fleet, running or not.
 pub(crate) struct Vm {
     fleet: String,
@@ -57,6 +53,7 @@ pub(crate) struct Vm {
     files: NodeFolder,
     /// There before the first start, and not between two machines of the node's name.
     disks: Mutex<Option<Arc<Disks>>>,
+    troubles: NodeTroubles,
     /// Boots and resets since the creation.
     boots: watch::Sender<u32>,
     making: Mutex<Making>,
@@ -73,29 +70,6 @@ struct Making {
     destroyed: bool,
 }
 
-/// A QEMU process.
-struct Running {
-    pid: u32,
-    qmp: Qmp,
-    wake: WakePort,
-    /// Where the host forwards to the guest's SSH server.
-    ssh_port: u16,
-    kill: mpsc::UnboundedSender<()>,
-    ended: watch::Receiver<bool>,
-}
-
-impl Running {
-    fn has_ended(&self) -> bool {
-        *self.ended.borrow()
-    }
-
-    async fn wait_end(&self, limit: Duration) -> bool {
-        let mut ended = self.ended.clone();
-        // The task that waits for the process holds the other end for as long as the process lives.
-        timeout(limit, ended.wait_for(|ended| *ended)).await.is_ok()
-    }
-}
-
 impl Vm {
     pub(crate) fn new(
         fleet: &str,
@@ -109,6 +83,7 @@ impl Vm {
             fleet: fleet.to_owned(),
             identity: identity.to_owned(),
             files: NodeFolder::new(&node.name),
+            troubles: NodeTroubles::new(&node),
             node,
             boot,
             accelerator,
@@ -123,7 +98,11 @@ impl Vm {
 
     /// Makes the node's own disk: a layer over the image or over the saved layer, which stay as they are.
     pub(crate) fn create_disk(&self, restored: bool) -> Result<(), FleetError> {
-        let disks = Disks::create(&self.files, &self.boot.disk, self.node.disk.0, restored);
+        let volumes = self.node.volumes.iter();
+        let volumes =
+            volumes.map(|volume| (volume.name.clone(), self.volumes.disk(&self.node.name, volume))).collect();
+        let (image, bytes, keeping) = (&self.boot.disk, self.node.disk.0, self.volumes.keeping());
+        let disks = Disks::create(&self.files, image, bytes, restored, volumes, keeping, &self.troubles);
         let disks = disks.map_err(|error| self.failed(format!("cannot make its disk: {error}")))?;
         *self.disks.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(disks));
         Ok(())
@@ -245,7 +224,7 @@ impl Vm {
             (InstanceAction::Start, Some(_)) => Ok(()),
             (InstanceAction::Stop, Some(running)) => self.stop(&running).await,
             (InstanceAction::Kill, Some(running)) => self.kill_running(&running).await,
-            (InstanceAction::Freeze, Some(running)) => self.set_frozen(&running, true).await,
+            (InstanceAction::Freeze, Some(running)) => self.freeze(&running).await,
             (InstanceAction::Thaw, Some(running)) => self.set_frozen(&running, false).await,
             (InstanceAction::Reboot, Some(running)) => self.reset(&running).await,
         }
@@ -263,16 +242,19 @@ impl Vm {
     }
 
     pub(crate) fn impair_disks(&self, rules: &DiskRules) -> Result<(), FleetError> {
-        self.disks()?.install(&self.node.name, rules);
+        if let Some(disk) = rules.disk.as_ref().filter(|disk| !self.troubles.has(disk)) {
+            return Err(self.provider(&format!("has no disk `{disk}`")));
+        }
+        self.troubles.install(rules);
         Ok(())
     }
 
     pub(crate) fn repair_disks(&self, fault: &str) -> Option<DiskCounters> {
-        self.disks().ok()?.remove(fault)
+        self.troubles.remove(fault)
     }
 
     pub(crate) fn disk_counters(&self, fault: &str) -> Option<DiskCounters> {
-        self.disks().ok()?.counters(fault)
+        self.troubles.counters(fault)
     }
 
     pub(crate) async fn status(&self) -> Result<InstanceStatus, FleetError> {
@@ -311,6 +293,23 @@ impl Vm {
             // The parent-death signal gets what this does not.
             let _ = self.kill_running(&running).await;
         }
+        // What a guest was told is written belongs to its volumes; only a power cut takes it.
+        if let Err(error) = self.on_disks(|disks| disks.end()).await {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Does something to its disks that may take as long as the host's disk takes.
+    async fn on_disks(
+        &self,
+        work: impl FnOnce(&Disks) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), FleetError> {
+        // Between two machines there are none.
+        let Ok(disks) = self.disks() else { return Ok(()) };
+        let done = tokio::task::spawn_blocking(move || work(&disks)).await;
+        done.map_err(io::Error::other)
+            .flatten()
+            .map_err(|error| self.provider(&format!("has volumes that could not be written to: {error}")))
     }
 
     fn running(&self) -> Option<Arc<Running>> {
@@ -361,14 +360,14 @@ impl Vm {
         let disks = self.disks()?;
         // Waits for the end of what the last machine had under way.
         let plugged = tokio::task::spawn_blocking(move || disks.plug()).await;
-        let root_in_qemu = plugged
+        let plugs = plugged
             .map_err(io::Error::other)
             .flatten()
             .map_err(|error| self.failed(format!("its disk: {error}")))?;
         let child = self
-            .spawn([&qmp_in_qemu, &wake_in_qemu, &root_in_qemu], restored)
+            .spawn([&qmp_in_qemu, &wake_in_qemu].into_iter().chain(&plugs), restored)
             .map_err(|error| self.failed(format!("{HYPERVISOR}: {error}")))?;
-        drop((qmp_in_qemu, wake_in_qemu, root_in_qemu));
+        drop((qmp_in_qemu, wake_in_qemu, plugs));
         let pid = child.id().unwrap_or_default();
         let (kill, killed) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(false);
@@ -396,11 +395,15 @@ impl Vm {
         self.ask(running.qmp.execute("migrate-set-capabilities", arguments).await).map(drop)
     }
 
-    /// Starts the process, with its ends of the control connection, the wake port and the root disk.
-    fn spawn(&self, sockets: [&OwnedFd; 3], restored: bool) -> io::Result<Child> {
+    /// Starts the process, with its ends of the control connection, the wake port, the root disk and the
+    /// volumes.
+    fn spawn<'a>(&self, sockets: impl Iterator<Item = &'a OwnedFd>, restored: bool) -> io::Result<Child> {
         let mut log = OpenOptions::new();
         let log = log.create(true).append(true).mode(0o600).open(self.files.log())?;
-        let [qmp, wake, root] = sockets.map(AsRawFd::as_raw_fd);
+        let sockets: Vec<RawFd> = sockets.map(AsRawFd::as_raw_fd).collect();
+        let [qmp, wake, root, ref volumes @ ..] = sockets[..] else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         let identity = match self.making().number {
             1 => self.identity.clone(),
             number => format!("{} {number}", self.identity),
@@ -412,10 +415,9 @@ impl Vm {
             boot: &self.boot,
             accelerator: self.accelerator,
             restored,
-            volumes: &self.volumes,
         };
         let mut command = Command::new(HYPERVISOR);
-        command.args(machine.arguments(Sockets { qmp, wake, root }));
+        command.args(machine.arguments(Sockets { qmp, wake, root, volumes }));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let supervisor = rustix::process::getpid();
         // SAFETY: only system calls are made between fork and exec; the descriptors are open until after
@@ -427,8 +429,8 @@ impl Vm {
                 if getppid() != Some(supervisor) {
                     return Err(io::Error::other("the supervisor has died"));
                 }
-                for socket in [qmp, wake, root] {
-                    let socket = rustix::fd::BorrowedFd::borrow_raw(socket);
+                for socket in &sockets {
+                    let socket = rustix::fd::BorrowedFd::borrow_raw(*socket);
                     rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
                 }
                 Ok(())
@@ -474,6 +476,17 @@ impl Vm {
         }
     }
 
+    /// Makes the machine stand still, with all that it has written in the files of its volumes: whoever asks
+    /// for that may want to copy them.
+    async fn freeze(&self, running: &Running) -> Result<(), FleetError> {
+        self.set_frozen(running, true).await?;
+        let settled = self.on_disks(|disks| disks.settle()).await;
+        if settled.is_err() {
+            self.set_frozen(running, false).await?;
+        }
+        settled
+    }
+
     async fn is_frozen(&self, running: &Running) -> Result<bool, FleetError> {
         // After a machine was saved, QEMU has a name of its own for standing still.
         Ok(matches!(self.run_state(running).await?.as_str(), "paused" | "postmigrate"))
@@ -510,51 +523,5 @@ impl Vm {
         let reason = if said.is_empty() { reason } else { format!("{reason} ({said})") };
         let console = console::tail(&self.files.console(), console::SHOWN_LINES);
         FleetError::Start { node: self.node.name.clone(), reason, console }
-    }
-}
-
-/// A socket of ours and its other end, which a process can inherit.
-fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(ours)?, theirs.into()))
-}
-
-/// Waits for the process, and ends it when told to or when nobody could tell any more.
-async fn reap(mut child: Child, mut killed: mpsc::UnboundedReceiver<()>, end: watch::Sender<bool>) {
-    tokio::select! {
-        _ = child.wait() => {}
-        _ = killed.recv() => {
-            // Fails only if it has ended by itself.
-            let _ = child.kill().await;
-        }
-    }
-    end.send_replace(true);
-}
-
-/// Counts what the guest, or we, reset; each is one more boot.
-async fn count_resets(
-    mut events: broadcast::Receiver<Event>,
-    boots: watch::Sender<u32>,
-    files: NodeFolder,
-    node: String,
-) {
-    let mut last = Duration::ZERO;
-    loop {
-        let event = match events.recv().await {
-            Ok(event) if event.name == "RESET" => event,
-            Ok(_) | Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return,
-        };
-        let by_guest = event.data.get("guest").and_then(Value::as_bool) == Some(true);
-        // The firmware resets the machine again, at once, to get from a warm start to a cold one.
-        let echo = by_guest && event.at.saturating_sub(last) < FIRMWARE_RESETS;
-        last = event.at;
-        if !echo {
-            boots.send_modify(|boots| *boots += 1);
-            let boot = *boots.borrow();
-            // The log is for reading; the count is what matters.
-            let _ = console::mark(&files.console(), &format!("reset: boot {boot} of {node}"));
-        }
     }
 }

@@ -25,7 +25,7 @@ mod key;
 mod memory;
 
 /// Changes whenever the machine that `machine.rs` describes does, or what a snapshot consists of.
-const FORMAT: &str = "ovenproof fleet snapshot v6";
+const FORMAT: &str = "ovenproof fleet snapshot v7";
 /// The frames that were between two nodes.
 const FRAMES: &str = "switch.frames";
 const RECORD: &str = "snapshot.json";
@@ -241,7 +241,7 @@ mod tests {
         assert!(opened("k").unwrap_err().starts_with("etcd-1.ram: "));
         // What an older version wrote had other fields.
         fs::write(dir.path().join(RECORD), r#"{ "format": "ovenproof fleet snapshot v2" }"#).unwrap();
-        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v6`";
+        let older = "it has the format `ovenproof fleet snapshot v2`, expected `ovenproof fleet snapshot v7`";
         assert_eq!(opened("k").unwrap_err(), older);
         fs::write(dir.path().join(RECORD), "{").unwrap();
         assert!(opened("k").unwrap_err().contains("snapshot.json"));

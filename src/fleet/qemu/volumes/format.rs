@@ -1,8 +1,11 @@
 //! File systems made and looked into as plain files: no mounting, no loop devices, no root.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use super::erofs::Erofs;
 
 /// The second partition is the root: the first process of a direct boot relies on it too.
 const ROOT_PARTITION: u32 = 2;
@@ -26,8 +29,12 @@ impl Owner {
         let table = gpt::GptConfig::new().writable(false).open(disk).map_err(io::Error::other)?;
         let root = table.partitions().get(&ROOT_PARTITION);
         let root = root.ok_or_else(|| io::Error::other("the image has no second partition"))?;
+        let offset = root.first_lba * SECTOR;
+        if let Some(erofs) = Erofs::open(&File::open(disk)?, offset)? {
+            return Ok(erofs.owner(path)?.unwrap_or(Owner::NOBODYS));
+        }
         let mut place = disk.as_os_str().to_owned();
-        place.push(format!("?offset={}", root.first_lba * SECTOR));
+        place.push(format!("?offset={offset}"));
         let said = debugfs(Path::new(&place), &format!("stat {path}"), false)?;
         match said.contains("File not found") {
             true => Ok(Owner::NOBODYS),
@@ -65,7 +72,7 @@ pub(super) fn make(file: &Path, label: &str, owner: Owner) -> io::Result<()> {
     ));
     succeed(mkfs.arg(file))?;
     // As in the image: a service may refuse a directory of data in which it finds what is not its own.
-    debugfs(file, &format!("rmdir lost+found\nset_inode_field <2> mode 040{:03o}", owner.mode), true)?;
+    debugfs(file, &format!("rmdir lost+found\nset_inode_field <2> mode 04{:04o}", owner.mode), true)?;
     let found = Owner::read(&debugfs(file, "stat <2>", false)?)?;
     match found == owner {
         true => Ok(()),
@@ -111,8 +118,6 @@ fn debugfs(file: &Path, commands: &str, write: bool) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
 
     #[test]
@@ -121,9 +126,11 @@ mod tests {
         let file = dir.path().join("disk.raw");
         let handle = File::create(&file).unwrap();
         handle.set_len(64 << 20).unwrap();
-        let owner = Owner { uid: 102, gid: 107, mode: 0o700 };
-        make(&file, "data", owner).unwrap();
-        assert_eq!(Owner::read(&debugfs(&file, "stat <2>", false).unwrap()).unwrap(), owner);
+        for mode in [0o2750, 0o700] {
+            let owner = Owner { uid: 102, gid: 107, mode };
+            make(&file, "data", owner).unwrap();
+            assert_eq!(Owner::read(&debugfs(&file, "stat <2>", false).unwrap()).unwrap(), owner);
+        }
         assert!(!debugfs(&file, "ls", false).unwrap().contains("lost+found"));
         handle.set_len(128 << 20).unwrap();
         grow(&file).unwrap();

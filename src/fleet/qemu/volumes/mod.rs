@@ -5,10 +5,14 @@
 //! volumes/.FLEET.new/          the volumes of a fleet that is being created for the first time
 //! ```
 //!
+//! While the fleet runs its block server alone writes to a `disk.raw`: what a guest has not flushed may not be
+//! in it yet, and is lost with the guest's power.
+//!
 //! The volumes of a fleet that was made for one run lie in the fleet's own folder instead, and go with it.
 //! A fleet's first volumes come into being all at once or not at all, so that nobody's cluster is ever half
 //! new. Who holds the fleet's name in the ledger has its volumes to himself.
 
+mod erofs;
 mod format;
 mod saved;
 
@@ -22,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::format::Owner;
 pub use self::saved::VolumeSnapshots;
 use super::snapshot::{SavedNode, copy_sparse};
+use crate::disk::Keeping;
 use crate::fleet::plan::{FleetPlan, VolumePlan};
 use crate::fleet::provider::Lifetime;
 use crate::home::{Home, create_private_dir, write_atomically};
@@ -95,6 +100,7 @@ pub struct Volume {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Volumes {
     root: PathBuf,
+    lifetime: Lifetime,
 }
 
 /// What new volumes begin as.
@@ -126,7 +132,15 @@ impl Volumes {
             Lifetime::Run => folder.join("volumes"),
             Lifetime::UntilDown => home.volumes().join(fleet),
         };
-        Volumes { root }
+        Volumes { root, lifetime }
+    }
+
+    /// Those that outlive their fleet must outlive this machine's power too.
+    pub(crate) fn keeping(&self) -> Keeping {
+        match self.lifetime {
+            Lifetime::Run => Keeping::Guest,
+            Lifetime::UntilDown => Keeping::Host,
+        }
     }
 
     /// The disk of one volume, a raw file with nothing but a file system in it.
@@ -139,16 +153,22 @@ impl Volumes {
         !self.root.exists()
     }
 
+    /// Which of the volumes of `plan` there will have to be made.
+    pub(crate) fn missing(&self, plan: &FleetPlan) -> Made {
+        let any = plan.nodes.iter().any(|node| !node.volumes.is_empty());
+        if any && !self.are_fresh() { Made::Some } else { Made::All }
+    }
+
     /// Makes what is missing, and grows what is to be larger.
     pub(crate) fn prepare(
         &self,
         plan: &FleetPlan,
         store: &Store,
         origin: Origin<'_>,
-    ) -> Result<Made, VolumeError> {
+    ) -> Result<(), VolumeError> {
         let any = plan.nodes.iter().any(|node| !node.volumes.is_empty());
         if !any {
-            return Ok(Made::All);
+            return Ok(());
         }
         let fresh = self.are_fresh();
         // All new ones lie aside until the last is whole.
@@ -187,8 +207,7 @@ impl Volumes {
             }
             remove(&aside)?;
         }
-        sync(self.root.parent().unwrap_or(&self.root))?;
-        Ok(if fresh { Made::All } else { Made::Some })
+        sync(self.root.parent().unwrap_or(&self.root))
     }
 
     /// Removes them all, with all that is in them.
@@ -232,7 +251,7 @@ pub fn of_fleet(home: &Home, fleet: &str) -> Result<Vec<Volume>, VolumeError> {
 /// Removes the volumes of a fleet, or one of them (`NODE.NAME`), with all that is in them. The caller makes
 /// sure that the fleet does not run.
 pub fn remove_of(home: &Home, fleet: &str, name: Option<&str>) -> Result<(), VolumeError> {
-    let volumes = Volumes { root: home.volumes().join(fleet) };
+    let volumes = Volumes::of(home, fleet, Lifetime::UntilDown, Path::new(""));
     let known = of_fleet(home, fleet)?;
     match name {
         None if known.is_empty() => Err(VolumeError::NoVolumes(fleet.to_owned())),

@@ -1,10 +1,14 @@
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types::{EFI, LINUX_FS};
 
 use super::*;
+use crate::fleet::ledger::{FleetRecord, Ledger, heal};
 use crate::fleet::plan::NodePlan;
+use crate::fleet::process::ProcessId;
+use crate::fleet::qemu::folder::{Folder, Setup};
 use crate::store::Manifest;
 
 /// A home whose store has one image, with an empty root.
@@ -74,7 +78,8 @@ impl Site {
     }
 
     fn prepare(&self, plan: &FleetPlan, origin: Origin<'_>) -> Result<Made, VolumeError> {
-        self.volumes().prepare(plan, &self.store, origin)
+        let made = self.volumes().missing(plan);
+        self.volumes().prepare(plan, &self.store, origin).map(|()| made)
     }
 }
 
@@ -145,4 +150,53 @@ fn a_snapshot_brings_back_what_was_there() {
     assert!(site.volumes().are_fresh(), "a part of them is there");
     snapshots.remove("monday").unwrap();
     assert!(matches!(snapshots.get("monday"), Err(VolumeError::NoSuchSnapshot(_))));
+}
+
+#[test]
+fn volumes_of_a_fleet_whose_creator_died_before_any_machine_ran_go_with_it() {
+    let site = Site::new();
+    let plan = site.plan(1, 16);
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let dead = ProcessId::of(child.id()).unwrap();
+    child.wait().unwrap();
+    // A fleet of which this is known, and with these volumes, dies.
+    let healed = |supervisor: Option<ProcessId>| {
+        let folder = Folder::of(&site.home, "shop");
+        let setup = Setup {
+            id: "1".to_owned(),
+            home: site.home.root().to_owned(),
+            plan: plan.clone(),
+            lifetime: Lifetime::UntilDown,
+            keep_logs: None,
+            pcap: None,
+            boot: BTreeMap::new(),
+            identity: "1".to_owned(),
+            restored: None,
+            frames: Vec::new(),
+            volumes: site.volumes(),
+            made: site.volumes().missing(&plan),
+        };
+        let record = FleetRecord {
+            id: setup.id.clone(),
+            name: "shop".to_owned(),
+            folder: folder.root().to_owned(),
+            lifetime: setup.lifetime,
+            creator: dead.clone(),
+            supervisor,
+            created_at: String::new(),
+            images: Default::default(),
+        };
+        Ledger::of(&site.home).begin(record).unwrap();
+        fs::create_dir_all(folder.root()).unwrap();
+        folder.write_setup(&setup).unwrap();
+        site.volumes().prepare(&plan, &site.store, Origin::Empty).unwrap();
+        (heal(&site.home).unwrap(), list(&site.home).unwrap().len())
+    };
+    let rest = "removed what was left of the fleet `shop`".to_owned();
+    let gone = "removed the volumes of the fleet `shop`, which it never had".to_owned();
+    assert_eq!(healed(None), (vec![gone, rest.clone()], 0));
+    // Its machines may have written to them.
+    assert_eq!(healed(Some(dead.clone())), (vec![rest.clone()], 1));
+    // Those of an earlier fleet of that name are not this one's to lose.
+    assert_eq!(healed(None), (vec![rest], 1));
 }
