@@ -138,7 +138,7 @@ impl Machine {
         let ground = parts.first().ok_or(BakeError::Incomplete("disk"))?;
         let mut arguments = hardware::firmware(ground, &folder)?;
         let size = bytes.max(CAPACITY).next_multiple_of(1 << 20);
-        let top = folder.join("top");
+        let top = own_part(&folder, parts.len());
         create_part(&top, size)?;
         parts.push(Part { path: top, format: DiskFormat::Qcow2 });
         let export = export_of(&folder);
@@ -290,7 +290,8 @@ impl Machine {
         if !self.ask("sync", SHORT * 5)?.success() {
             return Err(MachineError::Lost("`sync` failed".to_owned()));
         }
-        let (top, next) = (self.work.dir().join("top"), self.work.dir().join("next"));
+        let top = own_part(self.work.dir(), self.parts - 1);
+        let next = own_part(self.work.dir(), self.parts);
         create_part(&next, self.size)?;
         let mut node =
             hardware::part(self.parts, &Part { path: next.clone(), format: DiskFormat::Qcow2 }, true);
@@ -305,9 +306,8 @@ impl Machine {
             self.qmp.execute("blockdev-snapshot", json!({ "node": node, "overlay": overlay })).await
         })?;
         self.parts += 1;
-        // QEMU has them open, whatever they are called.
+        // QEMU has it open, and no longer writes to it.
         fs::rename(&top, to).at(to)?;
-        fs::rename(&next, &top).at(&top)?;
         Ok(())
     }
 
@@ -328,6 +328,12 @@ impl Machine {
     pub(super) fn export(&self) -> PathBuf {
         export_of(self.work.dir())
     }
+}
+
+/// What is written to the disk as its part `number`. No two ever have the same name: when the next one takes its place,
+/// QEMU opens it once more, by its name, to read from it alone.
+fn own_part(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("part-{number}"))
 }
 
 fn export_of(folder: &Path) -> PathBuf {
