@@ -170,11 +170,25 @@ impl Volumes {
         if !any {
             return Ok(());
         }
-        let fresh = self.are_fresh();
         // All new ones lie aside until the last is whole.
         let aside = self.root.with_file_name(format!(".{}.new", file_name(&self.root)));
         remove(&aside)?;
-        create_private_dir(&aside).at(&aside)?;
+        let prepared = self.prepare_aside(&aside, plan, store, origin);
+        if prepared.is_err() {
+            remove(&aside)?;
+        }
+        prepared
+    }
+
+    fn prepare_aside(
+        &self,
+        aside: &Path,
+        plan: &FleetPlan,
+        store: &Store,
+        origin: Origin<'_>,
+    ) -> Result<(), VolumeError> {
+        let fresh = self.are_fresh();
+        create_private_dir(aside).at(aside)?;
         for node in &plan.nodes {
             for volume in &node.volumes {
                 let name = full_name(&node.name, volume);
@@ -197,15 +211,15 @@ impl Volumes {
                 }
             }
         }
-        sync(&aside)?;
+        sync(aside)?;
         if fresh {
-            fs::rename(&aside, &self.root).at(&self.root)?;
+            fs::rename(aside, &self.root).at(&self.root)?;
         } else {
-            for name in entries(&aside)? {
+            for name in entries(aside)? {
                 let to = self.root.join(&name);
                 fs::rename(aside.join(&name), &to).at(&to)?;
             }
-            remove(&aside)?;
+            remove(aside)?;
         }
         sync(self.root.parent().unwrap_or(&self.root))
     }

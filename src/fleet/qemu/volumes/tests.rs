@@ -147,6 +147,7 @@ fn a_snapshot_brings_back_what_was_there() {
     remove_of(&site.home, "shop", None).unwrap();
     let missing = site.prepare(&site.plan(3, 16), Origin::VolumeSnapshot(&snapshots, "monday"));
     assert_eq!(missing.unwrap_err().to_string(), "the snapshot `monday` has no volume `db-3.data`");
+    assert_eq!(unfinished(&site.home).unwrap(), [""; 0], "what was made before that is gone");
     assert!(site.volumes().are_fresh(), "a part of them is there");
     snapshots.remove("monday").unwrap();
     assert!(matches!(snapshots.get("monday"), Err(VolumeError::NoSuchSnapshot(_))));
