@@ -25,6 +25,8 @@ RUN_PACKAGES := qemu-utils mmdebstrap e2fsprogs erofs-utils cryptsetup-bin dosfs
 BUILD_PACKAGES := gcc libc6-dev pkg-config libssl-dev
 TEST_PACKAGES := libxml2-utils python3-jsonschema python3-venv openssh-server tcpdump wireshark-common iproute2 ovmf postgresql redis-server sqlite3
 
+BENCH_PACKAGES := packer
+
 .PHONY: help demo build test bench torture fuzz fmt lint unit cli moto ec2 ovens vm packages test-packages clean
 
 help:
@@ -50,8 +52,9 @@ packages:
 test-packages: packages
 	$(call install,$(TEST_PACKAGES))
 
+# Without EC2, whose SDK alone takes minutes to build.
 build: packages
-	cargo build --quiet
+	cargo build --quiet --no-default-features
 
 demo: build
 	@mkdir -p $(OUT)
@@ -97,6 +100,7 @@ fuzz: packages
 	for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=600; done
 
 bench: packages
+	$(call install,$(BENCH_PACKAGES))
 	cargo bench
 
 clean:

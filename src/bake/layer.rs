@@ -28,7 +28,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Five arguments a file: the number it is staged under, or what kind of directory it is; mode, user, group,
 /// where it goes.
-const PLACE: &str = r#"
+pub(super) const PLACE: &str = r#"
 while [ $# -gt 0 ]; do
     case $1 in
     directory) install -d -m "$2" -o "$3" -g "$4" -- "$5" ;;
@@ -43,7 +43,7 @@ done
 const FILES_AT_ONCE: usize = 200;
 
 /// Seven arguments a user: name, number, first group, further groups, shell, home, whether of the system.
-const USERS: &str = r#"
+pub(super) const USERS: &str = r#"
 while [ $# -gt 0 ]; do
     name=$1 id=$2 group=$3 groups=$4 shell=$5 home=$6 system=$7
     shift 7
@@ -60,8 +60,8 @@ done
 /// Files that hold any of the lines of the open file whose number is the argument, or are called so; the programs
 /// are the host's.
 const SEARCH: &str = r#"
-{ grep --recursive --files-with-matches --text --fixed-strings --devices=skip --file "/dev/fd/$1" layer/tree || [ $? = 1 ]
-  find layer/tree -printf '%p %l\n' | grep --text --fixed-strings --file "/dev/fd/$1" || [ $? = 1 ]
+{ grep --recursive --files-with-matches --text --fixed-strings --devices=skip --file "/dev/fd/$1" layer || [ $? = 1 ]
+  find layer -printf '%p %l\n' | grep --text --fixed-strings --file "/dev/fd/$1" || [ $? = 1 ]
 } > found
 "#;
 
@@ -72,7 +72,7 @@ if [ -x /bin/bash ]; then exec bash --norc; else exec sh -i; fi
 "#;
 
 /// A verb of systemctl, then units.
-const SYSTEMCTL: &str = r#"exec systemctl --quiet "$@""#;
+pub(super) const SYSTEMCTL: &str = r#"exec systemctl --quiet "$@""#;
 
 /// One layer being made.
 #[derive(Debug)]
@@ -81,9 +81,9 @@ pub(super) struct Oven<'a> {
     pub suite: &'a str,
     pub stack: Stack<'a>,
     pub home: &'a Home,
-    log: PathBuf,
-    secrets: &'a Secrets,
-    shell: bool,
+    pub log: PathBuf,
+    pub secrets: &'a Secrets,
+    pub shell: bool,
 }
 
 impl<'a> Oven<'a> {
@@ -97,6 +97,7 @@ impl<'a> Oven<'a> {
     ) -> Result<Self, BakeError> {
         let suite = match plan.layers.first().map(|layer| &layer.work) {
             Some(Work::Base(debian)) => debian.suite.as_str(),
+            Some(Work::Disk(_)) => "",
             _ => return Err(BakeError::Incomplete("base")),
         };
         let part = work.join("layer");
@@ -122,24 +123,35 @@ impl<'a> Oven<'a> {
                 }
                 return seal::seal(self, *root);
             }
+            Work::Disk(_) | Work::Root { .. } => return Err(BakeError::Incomplete("machine")),
         }
         Ok(Sealed::default())
     }
 
     fn users(&self, users: &[User]) -> Result<(), BakeError> {
-        let mut argv: Vec<String> = ["sh", "-eu", "-c", USERS, "users"].map(str::to_owned).into();
-        for user in users {
-            let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
-            argv.extend([user.name.clone(), user.uid.map(|uid| uid.to_string()).unwrap_or_default()]);
-            argv.extend([user.group.clone().unwrap_or_else(|| user.name.clone()), user.groups.join(",")]);
-            argv.extend([or_none(&user.shell), or_none(&user.home)]);
-            argv.push(if user.system { "yes".to_owned() } else { String::new() });
-        }
-        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let words = user_words(users);
+        let mut argv = vec!["sh", "-eu", "-c", USERS, "users"];
+        argv.extend(words.iter().map(String::as_str));
         self.sandboxed(TREE, Access::default(), &argv, PATIENCE)
     }
 
     fn files(&self, files: &[PlannedFile]) -> Result<(), BakeError> {
+        let (stage, arguments) = self.stage_files(files)?;
+        for some in arguments {
+            let access = Access { binds: vec![(stage.clone(), "/run/stage", false)], ..Access::default() };
+            let mut argv = vec!["sh", "-eu", "-c", PLACE, "place"];
+            argv.extend(some.iter().map(String::as_str));
+            self.sandboxed(TREE, access, &argv, PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    /// Copies files to where they wait to be put in place; gives that directory, and what is to be said to [`PLACE`],
+    /// in pieces.
+    pub(super) fn stage_files(
+        &self,
+        files: &[PlannedFile],
+    ) -> Result<(PathBuf, Vec<Vec<String>>), BakeError> {
         let stage = self.stack.work.join("stage");
         create_private_dir(&stage).at(&stage)?;
         let mut arguments: Vec<String> = Vec::new();
@@ -153,13 +165,7 @@ impl<'a> Oven<'a> {
             arguments.extend([staged, mode, file.user.clone(), file.group.clone(), file.path.clone()]);
         }
         // What can be said to a program is limited.
-        for some in arguments.chunks(5 * FILES_AT_ONCE) {
-            let access = Access { binds: vec![(stage.clone(), "/run/stage", false)], ..Access::default() };
-            let mut argv = vec!["sh", "-eu", "-c", PLACE, "place"];
-            argv.extend(some.iter().map(String::as_str));
-            self.sandboxed(TREE, access, &argv, PATIENCE)?;
-        }
-        Ok(())
+        Ok((stage, arguments.chunks(5 * FILES_AT_ONCE).map(<[String]>::to_vec).collect()))
     }
 
     fn step(&self, step: &Step) -> Result<(), BakeError> {
@@ -195,7 +201,7 @@ impl<'a> Oven<'a> {
     }
 
     /// Refuses a layer in which a secret is found.
-    fn search(&self, needles: &[Vec<u8>]) -> Result<(), BakeError> {
+    pub(super) fn search(&self, needles: &[Vec<u8>]) -> Result<(), BakeError> {
         let lines = secret::in_memory(&needles.join(&b'\n')).at(self.stack.work)?;
         let mut search = self.stack.beside();
         // Byte by byte, whatever they mean.
@@ -204,8 +210,10 @@ impl<'a> Oven<'a> {
         self.execute_as(&mut search, PATIENCE, "the search for secrets", needles)?;
         let path = self.stack.work.join("found");
         let found = String::from_utf8_lossy(&fs::read(&path).at(&path)?).into_owned();
-        let mut places: Vec<String> =
-            found.lines().map(|line| line.trim_start_matches("layer/tree").trim().to_owned()).collect();
+        let mut places: Vec<String> = found
+            .lines()
+            .map(|line| line.trim_start_matches("layer/tree").trim_start_matches("layer").trim().to_owned())
+            .collect();
         places.dedup();
         match places.is_empty() {
             true => Ok(()),
@@ -217,8 +225,7 @@ impl<'a> Oven<'a> {
     }
 
     fn services(&self, services: &Services) -> Result<(), BakeError> {
-        let verbs = [("mask", &services.mask), ("disable", &services.disable), ("enable", &services.enable)];
-        for (verb, units) in verbs.into_iter().filter(|(_, units)| !units.is_empty()) {
+        for (verb, units) in services.verbs() {
             let mut argv = vec!["sh", "-eu", "-c", SYSTEMCTL, "systemctl", verb];
             argv.extend(units.iter().map(String::as_str));
             self.sandboxed(TREE, Access::default(), &argv, PATIENCE)?;
@@ -276,7 +283,7 @@ impl<'a> Oven<'a> {
     }
 
     /// What the layer is called when something is said about it.
-    fn stage(&self) -> String {
+    pub(super) fn stage(&self) -> String {
         let (kind, about) = (self.layer.work.kind(), self.layer.work.about());
         if about.is_empty() { kind.to_owned() } else { format!("{kind} ({about})") }
     }
@@ -291,10 +298,23 @@ impl<'a> Oven<'a> {
         execute(command, &self.log, limit, &self.layer.recipe, stage, secrets)
     }
 
-    fn note(&self, line: &str) -> Result<(), BakeError> {
+    pub(super) fn note(&self, line: &str) -> Result<(), BakeError> {
         let open = || File::options().create(true).append(true).open(&self.log);
         open().and_then(|mut log| writeln!(log, "+ {line}")).at(&self.log)
     }
+}
+
+/// What is said to [`USERS`].
+pub(super) fn user_words(users: &[User]) -> Vec<String> {
+    let mut words = Vec::new();
+    for user in users {
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
+        words.extend([user.name.clone(), user.uid.map(|uid| uid.to_string()).unwrap_or_default()]);
+        words.extend([user.group.clone().unwrap_or_else(|| user.name.clone()), user.groups.join(",")]);
+        words.extend([or_none(&user.shell), or_none(&user.home)]);
+        words.push(if user.system { "yes".to_owned() } else { String::new() });
+    }
+    words
 }
 
 /// Runs a command of the bake; a bad end becomes an error with the tail of its log.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
+use crate::recipe::disk::DiskFormat;
 use crate::recipe::plan::Root;
 use crate::recipe::{Layer, Plan, Work};
 use crate::store::{Image, ImageId, Input, Manifest, Store, StoreError};
@@ -23,9 +24,11 @@ mod disk;
 mod error;
 pub mod export;
 pub mod fsck;
+mod in_machine;
 mod inodes;
 pub mod inventory;
 mod layer;
+mod machine;
 mod packages;
 mod process;
 mod progress;
@@ -43,7 +46,9 @@ pub use secret::Secrets;
 pub use versions::{Moved, keep_locks, require_locked};
 
 use error::At;
-use layer::Oven;
+use in_machine::{PART, machine_failed};
+use layer::{Oven, log_path};
+use machine::{Machine, Part};
 use seal::Sealed;
 
 /// What came of a bake.
@@ -104,20 +109,25 @@ pub fn bake(
     store.sweep()?;
     let mut timings = BTreeMap::new();
     let mut trees: Vec<PathBuf> = Vec::new();
+    let mut machine = None;
     for index in 0..plan.layers.len() {
         let Some(layer) = plan.layers.get(index).cloned() else { break };
         let about = layer.work.about();
         let note = LayerNote { kind: layer.work.kind(), recipe: &layer.recipe, about: &about };
         let kitchen = Kitchen { store, home, options, trees: &trees };
-        let outcome = kitchen.ensure(&mut plan, index, &mut || progress.started(&note))?;
+        let outcome = kitchen.ensure(&mut plan, index, &mut machine, &mut || progress.started(&note))?;
         let took = match outcome {
             Outcome::Reused => 0,
             Outcome::Made(took) => millis(took),
         };
         timings.insert(format!("{index:02} {} {about}", note.kind).trim_end().to_owned(), took);
         progress.finished(&note, outcome);
-        let id = plan.layers.get(index).map(|layer| layer.id.as_str()).unwrap_or_default();
-        trees.push(store.layer_dir(id).join("tree"));
+        // What is made in a machine is no tree.
+        if plan.disk().is_none_or(|(_, end)| index >= end) {
+            machine = None;
+            let id = plan.layers.get(index).map(|layer| layer.id.as_str()).unwrap_or_default();
+            trees.push(store.layer_dir(id).join("tree"));
+        }
     }
     let id = ImageId::from_hash(plan.image);
     if let Some(image) = find(store, &id)? {
@@ -154,7 +164,14 @@ struct Kitchen<'a> {
 
 impl Kitchen<'_> {
     /// Makes the layer `index` of the plan unless it is there; settles it in the plan if its packages are open.
-    fn ensure(&self, plan: &mut Plan, index: usize, started: &mut dyn FnMut()) -> Result<Outcome, BakeError> {
+    /// `machine` is the one in which the layers below were made, if any was.
+    fn ensure(
+        &self,
+        plan: &mut Plan,
+        index: usize,
+        machine: &mut Option<Machine>,
+        started: &mut dyn FnMut(),
+    ) -> Result<Outcome, BakeError> {
         let Some(layer) = plan.layers.get(index).cloned() else {
             return Err(BakeError::Incomplete("layers"));
         };
@@ -174,12 +191,24 @@ impl Kitchen<'_> {
         started();
         let (begun, clock) = (Instant::now(), SystemTime::now());
         let oven = Oven::prepare(plan, &layer, work.dir(), self.trees, self.home, self.options)?;
-        let sealed = oven.make()?;
-        oven.settle(clock)?;
+        let in_machine = plan.disk().is_some_and(|(_, end)| index < end);
+        let mut sealed = Sealed::default();
+        let installed = match &layer.work {
+            Work::Disk(disk) => oven.disk(disk).map(|()| Vec::new())?,
+            _ if in_machine => oven.make_in(self.machine(plan, index, machine)?)?,
+            work => {
+                match work {
+                    Work::Root { tests } => oven.root(self.machine(plan, index, machine)?, tests)?,
+                    _ => sealed = oven.make()?,
+                }
+                oven.settle(clock)?;
+                if work.request().is_some() { oven.installed()? } else { Vec::new() }
+            }
+        };
         let digest = oven.digest()?;
         let took = begun.elapsed();
         let final_id = match layer.work.request() {
-            Some(_) => versions::settle(plan, index, oven.installed()?, self.home)?,
+            Some(_) => versions::settle(plan, index, installed, self.home)?,
             None => id.to_owned(),
         };
         let record = LayerRecord {
@@ -197,6 +226,31 @@ impl Kitchen<'_> {
             .at(&path)?;
         self.store.publish_layer(&final_id, work, &part)?;
         Ok(Outcome::Made(took))
+    }
+
+    /// The machine that runs from what the layers below `index` have made of the disk; boots it if there is none yet.
+    fn machine<'m>(
+        &self,
+        plan: &Plan,
+        index: usize,
+        machine: &'m mut Option<Machine>,
+    ) -> Result<&'m mut Machine, BakeError> {
+        if let Some(machine) = machine {
+            return Ok(machine);
+        }
+        let Some((disk, end)) = plan.disk() else { return Err(BakeError::Incomplete("disk")) };
+        let parts = plan.layers.iter().take(index.min(end)).map(|layer| {
+            let format = if layer.work.kind() == "base" { disk.format } else { DiskFormat::Qcow2 };
+            let name = Path::new(PART).file_name().unwrap_or_default();
+            Part { path: self.store.layer_dir(layer.id.as_str()).join(name), format }
+        });
+        let id = plan.layers.get(index).map(|layer| layer.id.to_string()).unwrap_or_default();
+        let work = self.store.begin_scratch(&format!("machine-{id}"))?;
+        let console = log_path(self.home, &plan.name, "console", &id);
+        process::fresh_log(&console).at(&console)?;
+        let booted = Machine::boot(parts.collect(), disk.bytes, work, &console);
+        let booted = booted.map_err(|error| machine_failed(&plan.name, "its start", error, &console))?;
+        Ok(machine.insert(booted))
     }
 }
 
@@ -324,6 +378,9 @@ fn require_secrets(plan: &Plan, options: &Options, store: &Store) -> Result<(), 
 /// What a bake needs of the machine, so that it fails before it begins.
 fn require(plan: &Plan, store: &Store) -> Result<(), BakeError> {
     require_tools(&TOOLS)?;
+    if plan.disk().is_some() {
+        require_tools(&machine::TOOLS)?;
+    }
     if plan.root() == Root::Readonly {
         require_tools(&verity::TOOLS)?;
     }

@@ -102,7 +102,7 @@ impl Masked<'_> {
 }
 
 /// Starts a child that the kernel kills when this thread dies.
-fn spawn(command: &mut Command) -> io::Result<Child> {
+pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     let parent = rustix::process::getpid();
     // SAFETY: between fork and exec only two system calls are made; nothing is allocated or locked.
     unsafe {

@@ -45,6 +45,11 @@ impl Secrets {
         self.0.get(name).map(Vec::as_slice)
     }
 
+    /// What to look for to find any secret at all.
+    pub(super) fn all_needles(&self) -> Vec<Vec<u8>> {
+        self.needles(&self.0.keys().cloned().collect::<Vec<_>>())
+    }
+
     /// What to look for to find any of the secrets `names`, the longest first.
     pub(super) fn needles(&self, names: &[String]) -> Vec<Vec<u8>> {
         let values = names.iter().filter_map(|name| self.get(name));

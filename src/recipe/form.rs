@@ -17,7 +17,8 @@ use crate::units::{Size, Span};
 pub struct RecipeFile {
     /// The image's name; the file is called NAME.yaml.
     pub name: Located<String>,
-    /// What it stands on: `debian:SUITE`, or the name of another recipe in the same folder.
+    /// What it stands on: `debian:SUITE`, the name of another recipe in the same folder, or `file:PATH`, a raw or qcow2
+    /// disk in that folder, such as a cloud image, in which cloud-init takes the keys of whoever bakes.
     pub from: Located<String>,
     /// Variables that the recipe and its templates use; read before rendering, so written without templating.
     #[serde(default)]

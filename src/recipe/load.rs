@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::check::{Contribution, Rendered};
 use super::form::RecipeFile;
 use super::instance::InstanceDefaults;
-use super::plan::{Debian, Keyring, Plan, Root, Work};
-use super::{lock, placing, render, vars};
+use super::plan::{Debian, Keyring, Plan, Root, SourceDisk, Work};
+use super::{disk, lock, placing, render, source, vars};
 use crate::diagnostic::{BadFile, Located, closest, read_text};
 
 /// More recipes on top of each other than this are a mistake.
@@ -34,6 +34,9 @@ pub fn locate(reference: &str) -> PathBuf {
     }
 }
 
+/// What a recipe may stand on.
+const FROM: &str = "expected `debian:SUITE`, `file:PATH` or the name of another recipe";
+
 struct Link {
     name: String,
     path: PathBuf,
@@ -42,6 +45,7 @@ struct Link {
 
 enum From {
     Debian(Debian),
+    Disk(SourceDisk),
     Recipe(PathBuf),
 }
 
@@ -51,7 +55,7 @@ impl Recipe {
         let mut chain: Vec<Link> = Vec::new();
         let mut known: Vec<String> = Vec::new();
         let mut next = path.to_owned();
-        let debian = loop {
+        let ground = loop {
             let text = read_text(&next)?;
             let declared = vars::declared(&next, &text)?;
             known.extend(declared.keys().cloned());
@@ -64,16 +68,25 @@ impl Recipe {
             let from = read_from(&rendered, &form)?;
             let part = rendered.contribution(&form)?;
             let name = form.name.value.clone();
-            if let (From::Recipe(parent), Some(_)) = (&from, &form.debian) {
-                let message = format!("`debian` belongs in {}, on which this stands", parent.display());
-                return Err(rendered.bad(form.from.at, message));
+            let misplaced = match (&from, &form.debian) {
+                (From::Debian(_), _) | (_, None) => None,
+                (From::Recipe(parent), Some(_)) => {
+                    Some(format!("belongs in {}, on which this stands", parent.display()))
+                }
+                (From::Disk(_), Some(_)) => {
+                    Some("is for `debian:SUITE`; a disk knows its own archive".to_owned())
+                }
+            };
+            if let Some(why) = misplaced {
+                return Err(rendered.bad(form.from.at, format!("`debian` {why}")));
             }
             if let From::Recipe(parent) = &from {
                 refuse_cycle(&rendered, &form.from, &chain, &name, parent)?;
             }
             chain.push(Link { name, path: next.clone(), part });
             match from {
-                From::Debian(debian) => break debian,
+                From::Debian(debian) => break Work::Base(debian),
+                From::Disk(disk) => break Work::Disk(disk),
                 From::Recipe(parent) => next = parent,
             }
         };
@@ -81,7 +94,7 @@ impl Recipe {
         known.dedup();
         vars::refuse_unknown(path, &known, sets)?;
         chain.reverse();
-        resolve(path, debian, chain)
+        resolve(path, ground, chain)
     }
 
     /// The layers and the image that this recipe makes.
@@ -114,12 +127,13 @@ fn read_from(rendered: &Rendered, form: &RecipeFile) -> Result<From, BadFile> {
         let plain = !suite.is_empty() && suite.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
         return match distribution {
             "debian" if plain => debian(rendered, form, suite).map(From::Debian),
+            "file" => source_disk(rendered, from, suite).map(From::Disk),
             "debian" => Err(rendered
                 .bad(from.at, format!("`{suite}` is not the name of a Debian release"))
                 .help("expected a name such as `debian:bookworm`")),
             _ => Err(rendered
                 .bad(from.at, format!("`{distribution}` is not a distribution that can be baked"))
-                .help("expected `debian:SUITE` or the name of another recipe")),
+                .help(FROM)),
         };
     }
     let folder = rendered.path.parent().unwrap_or(Path::new(""));
@@ -131,7 +145,7 @@ fn read_from(rendered: &Rendered, form: &RecipeFile) -> Result<From, BadFile> {
     let names = sibling_names(rendered.path);
     Err(match closest(from, names.iter().map(String::as_str)) {
         Some(best) => bad.help(format!("did you mean `{best}`?")),
-        None => bad.help("expected `debian:SUITE` or the name of another recipe"),
+        None => bad.help(FROM),
     })
 }
 
@@ -181,6 +195,16 @@ fn debian(rendered: &Rendered, form: &RecipeFile, suite: &str) -> Result<Debian,
     Ok(debian)
 }
 
+/// A disk in the recipe's folder.
+fn source_disk(rendered: &Rendered, from: &Located<String>, name: &str) -> Result<SourceDisk, BadFile> {
+    let bad = |message: String| rendered.bad(from.at, message);
+    let path = source::file_inside(&rendered.folder(), name).map_err(bad)?;
+    let io = |error| bad(format!("{}: {error}", path.display()));
+    let (format, bytes) = disk::inspect(&path).map_err(io)?.map_err(|why| bad(format!("`{name}` {why}")))?;
+    let digest = placing::digest(&path).map_err(io)?;
+    Ok(SourceDisk { digest, format, bytes, path })
+}
+
 /// Names of the other recipes in the folder.
 fn sibling_names(path: &Path) -> Vec<String> {
     let folder = match path.parent() {
@@ -218,10 +242,10 @@ fn refuse_cycle(
 }
 
 /// Joins the contributions of a chain, base first.
-fn resolve(path: &Path, debian: Debian, chain: Vec<Link>) -> Result<Recipe, BadFile> {
+fn resolve(path: &Path, ground: Work, chain: Vec<Link>) -> Result<Recipe, BadFile> {
     let name = chain.last().map(|link| link.name.clone()).unwrap_or_default();
-    let mut works =
-        vec![(chain.first().map(|link| link.name.clone()).unwrap_or_default(), Work::Base(debian))];
+    let in_machine = matches!(ground, Work::Disk(_));
+    let mut works = vec![(chain.first().map(|link| link.name.clone()).unwrap_or_default(), ground)];
     let mut instance = InstanceDefaults::default();
     let (mut tests, mut kernel_cmdline, mut files) = (Vec::new(), Vec::new(), Vec::new());
     let (mut locks, mut root) = (BTreeMap::new(), Root::default());
@@ -255,6 +279,9 @@ fn resolve(path: &Path, debian: Debian, chain: Vec<Link>) -> Result<Recipe, BadF
         instance.files.retain(|inherited| own.files.iter().all(|file| file.path != inherited.path));
         instance.files.extend(own.files);
         instance.volumes.extend(own.volumes);
+    }
+    if in_machine {
+        works.push((name.clone(), Work::Root { tests: std::mem::take(&mut tests) }));
     }
     works.push((name.clone(), Work::Seal { tests, kernel_cmdline, root }));
     if works.len() > MAX_LAYERS {

@@ -9,6 +9,7 @@
 //! plain YAML (see [`vars`]).
 
 pub mod check;
+pub mod disk;
 pub mod form;
 pub mod instance;
 pub mod load;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::disk::DiskFormat;
 use super::instance::InstanceDefaults;
 use super::lock::{Package, Section};
 
@@ -73,11 +74,17 @@ pub struct Layer {
 pub enum Work {
     /// A bare Debian.
     Base(Debian),
+    /// A disk that somebody else made: what stands on it is done in a machine that runs from it.
+    Disk(SourceDisk),
     Packages(Vec<String>),
     Users(Vec<User>),
     Files(Vec<PlannedFile>),
     Run(Step),
     Services(Services),
+    /// What is on the disk becomes a tree, as if it had been baked as one; the tests run in the machine.
+    Root {
+        tests: Vec<String>,
+    },
     /// The tests run, then everything goes that must differ between instances.
     Seal {
         tests: Vec<String>,
@@ -97,6 +104,18 @@ pub struct Debian {
     /// Lines of a `sources.list`.
     pub sources: Vec<String>,
     pub keyring: Option<Keyring>,
+}
+
+/// A disk in a file of its own, such as a cloud image.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceDisk {
+    /// BLAKE3 of the file.
+    pub digest: String,
+    pub format: DiskFormat,
+    /// As a machine sees it.
+    pub bytes: u64,
+    #[serde(skip)]
+    pub path: PathBuf,
 }
 
 /// Keys that an archive is signed with.
@@ -177,6 +196,12 @@ pub struct Services {
 }
 
 impl Services {
+    /// What is to be said to systemctl, in this order.
+    pub fn verbs(&self) -> impl Iterator<Item = (&'static str, &[String])> {
+        let verbs = [("mask", &self.mask), ("disable", &self.disable), ("enable", &self.enable)];
+        verbs.into_iter().map(|(verb, units)| (verb, units.as_slice())).filter(|(_, units)| !units.is_empty())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.enable.is_empty() && self.disable.is_empty() && self.mask.is_empty()
     }
@@ -198,15 +223,16 @@ impl Work {
         }
     }
 
-    /// A word for the kind of layer: `base`, `packages`, `users`, `files`, `run`, `services`, `seal`.
+    /// A word for the kind of layer: `base`, `packages`, `users`, `files`, `run`, `services`, `root`, `seal`.
     pub fn kind(&self) -> &'static str {
         match self {
-            Work::Base(_) => "base",
+            Work::Base(_) | Work::Disk(_) => "base",
             Work::Packages(_) => "packages",
             Work::Users(_) => "users",
             Work::Files(_) => "files",
             Work::Run(_) => "run",
             Work::Services(_) => "services",
+            Work::Root { .. } => "root",
             Work::Seal { .. } => "seal",
         }
     }
@@ -215,6 +241,9 @@ impl Work {
     pub fn about(&self) -> String {
         match self {
             Work::Base(debian) => format!("debian:{}", debian.suite),
+            Work::Disk(disk) => {
+                format!("file:{}", disk.path.file_name().unwrap_or_default().to_string_lossy())
+            }
             Work::Users(users) => some(&users.iter().map(|user| user.name.clone()).collect::<Vec<_>>()),
             Work::Packages(names) => some(names),
             Work::Files(files) => some(&files.iter().map(|file| file.path.clone()).collect::<Vec<_>>()),
@@ -223,8 +252,8 @@ impl Work {
                 let all = [&services.enable, &services.disable, &services.mask];
                 some(&all.into_iter().flatten().cloned().collect::<Vec<_>>())
             }
-            Work::Seal { tests, .. } if tests.is_empty() => String::new(),
-            Work::Seal { tests, .. } => format!("{} tests", tests.len()),
+            Work::Seal { tests, .. } | Work::Root { tests } if tests.is_empty() => String::new(),
+            Work::Seal { tests, .. } | Work::Root { tests } => format!("{} tests", tests.len()),
         }
     }
 }
@@ -245,6 +274,14 @@ impl Plan {
             Some(Work::Seal { root, .. }) => *root,
             _ => Root::default(),
         }
+    }
+
+    /// The disk that all stands on, and how many layers are made in a machine that runs from it, itself
+    /// included.
+    pub fn disk(&self) -> Option<(&SourceDisk, usize)> {
+        let Some(Work::Disk(disk)) = self.layers.first().map(|layer| &layer.work) else { return None };
+        let end = self.layers.iter().position(|layer| matches!(layer.work, Work::Root { .. }));
+        Some((disk, end.unwrap_or(self.layers.len())))
     }
 
     /// Stacks `works`, each with the name of the recipe it comes from, and gives every layer its id. `locks`

@@ -182,6 +182,57 @@ fn a_recipe_stands_on_the_layers_of_its_parent() {
     assert_eq!((child.instance.memory.0, child.instance.cpus), (300 << 20, 1));
 }
 
+/// A qcow2 file that continues the one whose name begins at `backing`, if that is not zero.
+fn qcow2(backing: u64) -> Vec<u8> {
+    let mut head = vec![0; 512];
+    head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    head[8..16].copy_from_slice(&backing.to_be_bytes());
+    head[24..32].copy_from_slice(&(2_u64 << 30).to_be_bytes());
+    head
+}
+
+#[test]
+fn what_stands_on_a_disk_is_done_in_a_machine_until_its_root_is_taken_out() {
+    let folder = Folder::new();
+    let put =
+        |name: &str, bytes: &[u8]| fs::write(folder.dir.path().join("images").join(name), bytes).unwrap();
+    put("cloud.qcow2", &qcow2(0));
+    folder.write("images/cloud.yaml", "name: cloud\nfrom: file:cloud.qcow2\ntest: ['true']\n");
+    folder
+        .write("images/x.yaml", "name: x\nfrom: cloud\npackages: [curl]\nroot: readonly\ntest: ['false']\n");
+    let (cloud, x) = (folder.plan("cloud"), folder.plan("x"));
+    let kinds = |plan: &Plan| plan.layers.iter().map(|layer| layer.work.kind()).collect::<Vec<_>>();
+    assert_eq!(kinds(&cloud), ["base", "root", "seal"]);
+    assert_eq!(kinds(&x), ["base", "packages", "root", "seal"]);
+    assert_eq!(cloud.layers[0].id, x.layers[0].id, "the disk is taken once");
+    let (disk, in_machine) = x.disk().unwrap();
+    assert_eq!((disk.format, disk.bytes, in_machine), (disk::DiskFormat::Qcow2, 2 << 30, 2));
+    let tests = |tests: &[&str]| tests.iter().map(|test| (*test).to_owned()).collect::<Vec<_>>();
+    assert_eq!(x.layers[2].work, Work::Root { tests: tests(&["true", "false"]) });
+    assert!(matches!(&x.layers[3].work, Work::Seal { tests, root: Root::Readonly, .. } if tests.is_empty()));
+
+    let mut other = qcow2(0);
+    other[500] = 1;
+    put("cloud.qcow2", &other);
+    assert_ne!(folder.plan("cloud").layers[0].id, cloud.layers[0].id, "content decides");
+    put("cloud.qcow2", &qcow2(104));
+    put("text", b"no disk");
+    for (from, why) in [
+        ("file:cloud.qcow2", "continues another file"),
+        ("file:text", "neither a qcow2 file nor a raw disk"),
+        ("file:none", "there is no file `none`"),
+        ("file:../outside/secret", "not a plain path"),
+        ("file:/etc/shadow", "not a plain path"),
+        ("file:link", "leads out"),
+    ] {
+        let said = folder.complain(&format!("name: x\nfrom: {from}\n"), &[]);
+        assert!(said.contains(why) && said.contains("images/x.yaml:2:7"), "{said}");
+    }
+    put("cloud.qcow2", &qcow2(0));
+    let said = folder.complain("name: x\nfrom: file:cloud.qcow2\ndebian: { components: [main] }\n", &[]);
+    assert!(said.contains("a disk knows its own archive"), "{said}");
+}
+
 #[test]
 fn variables_reach_the_recipe_its_templates_and_its_parents() {
     let folder = Folder::new();

@@ -11,6 +11,7 @@ mod machines;
 
 mod bake;
 mod boots;
+mod clouds;
 mod controls;
 mod databases;
 mod faults;
