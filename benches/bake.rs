@@ -55,6 +55,7 @@ fn main() {
     let bench = Bench::new();
     // Downloads what is missing, for both.
     bench.recipe("before");
+    bench.bake("base");
     bench.bake("served");
 
     let mut rows = Vec::new();
