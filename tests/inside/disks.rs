@@ -114,7 +114,8 @@ pub(super) async fn what_meets_no_request_is_not_proven(guest: &Guest) {
 /// it, and gone when it does not: on the machine's own disk as on a volume.
 pub(super) async fn the_power_is_cut(guest: &Guest, unflushed: &str, kept: bool) {
     const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
-    const LOOK: &str = "cat /root/flushed /root/overwritten /srv/data/flushed /srv/data/overwritten | tr -d '\\0'";
+    const LOOK: &str =
+        "cat /root/flushed /root/overwritten /srv/data/flushed /srv/data/overwritten | tr -d '\\0'";
     // The second write goes to blocks that the file has already, so that nothing makes the guest flush it.
     const WRITE: &str = "one() { printf $1 > /run/one && truncate -s 4096 /run/one && \
                          dd if=/run/one of=/root/$2 bs=4096 oflag=direct conv=notrunc && \
