@@ -12,13 +12,13 @@ use crate::store::Store;
 mod ec2;
 
 const NOTES: &str = "\
-Costs: what the disk holds is kept as an EBS snapshot, billed by the GB and month, in each region; uploading is billed by
-the block that holds something. Nothing runs. `ovenproof gc --ec2` removes what a killed command left, `ovenproof images gc
---ec2` what nobody needs any more.
+Costs: what the disk holds is kept as an EBS snapshot, billed by the GB and month, in each region; each block that holds \
+something is an upload that is billed. Nothing runs. `ovenproof gc --ec2` removes what a killed command left, `ovenproof \
+images gc --ec2` what nobody needs any more.
 
-Limits: x86-64, UEFI, up to 64 TiB. An image that is encrypted with a key can be shared only if the key is shared too.
+Limits: x86-64 and UEFI. An image that is encrypted with a key can be launched by others only if the key is shared too.
 
-Rights: `ovenproof schema iam-policy` prints the least that is needed. In a CI job, give a role that policy, let it trust
+Rights: `ovenproof schema iam-policy` prints the least that is needed. In a CI job, give a role that policy, let it trust \
 the CI's identity provider, and let the job take it on, with no key stored anywhere:
 
   permissions: { id-token: write, contents: read }
