@@ -23,11 +23,11 @@ export OVENPROOF_TEST_HOME
 # and only this order lets apt settle it.
 RUN_PACKAGES := qemu-utils mmdebstrap e2fsprogs erofs-utils cryptsetup-bin dosfstools mtools bubblewrap util-linux uidmap openssh-client
 BUILD_PACKAGES := gcc libc6-dev pkg-config libssl-dev
-TEST_PACKAGES := libxml2-utils python3-jsonschema openssh-server tcpdump wireshark-common iproute2 ovmf postgresql redis-server sqlite3
+TEST_PACKAGES := libxml2-utils python3-jsonschema python3-venv openssh-server tcpdump wireshark-common iproute2 ovmf postgresql redis-server sqlite3
 
 BENCH_PACKAGES := packer
 
-.PHONY: help demo build test bench torture fuzz fmt lint unit cli ovens vm packages test-packages clean
+.PHONY: help demo build test bench torture fuzz fmt lint unit cli moto ec2 ovens vm packages test-packages clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -60,7 +60,7 @@ demo: build
 	@mkdir -p $(OUT)
 	$(SUDO) $(OVENPROOF) gate images/etcd.yaml --scenario scenarios/etcd-*.yaml --channel stable --junit $(OUT)/demo.xml
 
-test: test-packages fmt lint unit cli ovens vm
+test: test-packages fmt lint unit cli ec2 ovens vm
 
 fmt:
 	cargo fmt --check
@@ -73,6 +73,14 @@ unit:
 
 cli:
 	cargo test --quiet --test cli --test fleets
+
+# An EC2 for tests, in an environment of its own; installed once.
+MOTO := $(CARGO_TARGET_DIR)/moto
+moto: test-packages
+	@[ -x $(MOTO)/bin/moto_server ] || { rm -rf $(MOTO); python3 -m venv $(MOTO); $(MOTO)/bin/pip install --quiet 'moto[ec2,server]==5.2.5'; }
+
+ec2: moto
+	cargo test --quiet --test ec2
 
 # One at a time: each is busy with the disk, and some bake what others then reuse.
 ovens:

@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 /// store/    images, layers, channels        cache/    downloads that may be deleted at any time
 /// fleets/   one folder a running fleet      runs/     one folder a run: journal, reports, logs
 /// volumes/  one folder a fleet: data that outlives it     volume-snapshots/  copies of it
+/// ec2/      what is in the making there, and by which name our things are known
 /// ledger.jsonl   what exists outside our processes
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,10 @@ impl Home {
 
     pub fn volume_snapshots(&self) -> PathBuf {
         self.root.join("volume-snapshots")
+    }
+
+    pub fn ec2(&self) -> PathBuf {
+        self.root.join("ec2")
     }
 
     pub fn ledger(&self) -> PathBuf {

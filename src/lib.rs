@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`units`], [`seed`], [`diagnostic`], [`home`], [`userns`] | vocabulary that every room shares |
 //! | [`hypervisor`] | running a machine with QEMU: how guests run here, the conversation with one |
+//! | `aws` | talking to EC2: clients, errors, tags, waiting, what we are allowed to call (feature `ec2`) |
 //! | [`guest`] | reaching into one instance: dialing a port, a shell session, one measurement |
 //! | [`recipe`] | recipe file -> rendered, validated plan |
 //! | [`store`] | layers, images, channels: what is on disk, by content |
@@ -19,6 +20,8 @@
 //! | [`report`] | JUnit, terminal, Markdown and HTML, all made from the journal |
 //! | [`cli`] | one file a command: arguments in, printing out |
 
+#[cfg(feature = "ec2")]
+pub mod aws;
 pub mod bake;
 pub mod chaos;
 pub mod cli;

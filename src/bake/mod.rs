@@ -18,6 +18,8 @@ use crate::recipe::{Layer, Plan, Work};
 use crate::store::{Image, ImageId, Input, Manifest, Store, StoreError};
 use crate::userns;
 
+#[cfg(feature = "ec2")]
+pub mod ami;
 mod disk;
 mod error;
 pub mod export;

@@ -153,6 +153,32 @@ impl From<BakeError> for Failure {
     }
 }
 
+#[cfg(feature = "ec2")]
+impl From<crate::aws::AwsError> for Failure {
+    fn from(error: crate::aws::AwsError) -> Self {
+        let failure = match error {
+            crate::aws::AwsError::NoRegion => Failure::user(&error),
+            _ => Failure::infrastructure(&error),
+        };
+        error.hint().into_iter().fold(failure, Failure::hint)
+    }
+}
+
+#[cfg(feature = "ec2")]
+impl From<crate::bake::ami::AmiError> for Failure {
+    fn from(error: crate::bake::ami::AmiError) -> Self {
+        use crate::bake::ami::AmiError;
+        match error {
+            AmiError::Aws(error) => error.into(),
+            AmiError::Bake(error) => error.into(),
+            _ => {
+                let hint = error.aws().and_then(crate::aws::AwsError::hint);
+                hint.into_iter().fold(Failure::infrastructure(&error), Failure::hint)
+            }
+        }
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Failure::infrastructure(error)

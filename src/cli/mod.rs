@@ -92,6 +92,13 @@ fn whole(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> + Clone 
     }
 }
 
+/// What a build without the feature `ec2` says when it is asked for EC2.
+#[cfg(not(feature = "ec2"))]
+fn no_ec2() -> Failure {
+    Failure::user("this ovenproof was built without EC2")
+        .hint("build it with the feature `ec2`, which is on by default")
+}
+
 /// Parses the command line, runs the command, maps what came of it to an exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

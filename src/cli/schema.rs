@@ -10,10 +10,10 @@ use crate::chaos::ScenarioSpec;
 use crate::fleet::spec::FleetFile;
 use crate::recipe::RecipeFile;
 
-/// Print the JSON Schema of a kind of file, by which editors complete and check it.
+/// Print the JSON Schema of a kind of file, by which editors complete and check it; or the IAM policy that EC2 needs.
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// The kind of file.
+    /// The kind of file; `iam-policy` is the least that an AWS account must allow, made from the calls that the tool makes.
     kind: Kind,
 }
 
@@ -22,6 +22,8 @@ enum Kind {
     Recipe,
     Scenario,
     Fleet,
+    #[cfg(feature = "ec2")]
+    IamPolicy,
 }
 
 /// Print a completion script for a shell.
@@ -37,9 +39,11 @@ pub struct ManArgs {}
 
 pub fn run(args: &SchemaArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let schema = match args.kind {
-        Kind::Recipe => schemars::schema_for!(RecipeFile),
-        Kind::Scenario => schemars::schema_for!(ScenarioSpec),
-        Kind::Fleet => schemars::schema_for!(FleetFile),
+        Kind::Recipe => schemars::schema_for!(RecipeFile).to_value(),
+        Kind::Scenario => schemars::schema_for!(ScenarioSpec).to_value(),
+        Kind::Fleet => schemars::schema_for!(FleetFile).to_value(),
+        #[cfg(feature = "ec2")]
+        Kind::IamPolicy => crate::aws::calls::policy(),
     };
     let text = serde_json::to_vec_pretty(&schema).map_err(Failure::infrastructure)?;
     printer.raw(&[text.as_slice(), b"\n"].concat(), &[]);

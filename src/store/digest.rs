@@ -46,7 +46,7 @@ fn for_each_piece(file: &File, mut each: impl FnMut(u64, &[u8])) -> io::Result<(
 }
 
 /// Where data begin at or after `at`, if any do.
-fn next_data(file: &File, at: u64) -> io::Result<Option<u64>> {
+pub(crate) fn next_data(file: &File, at: u64) -> io::Result<Option<u64>> {
     match seek(file, SeekFrom::Data(at)) {
         Ok(data) => Ok(Some(data)),
         Err(rustix::io::Errno::NXIO) => Ok(None),

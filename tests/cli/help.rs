@@ -13,6 +13,7 @@ fn every_command_explains_itself() {
         "images",
         "images list",
         "images show",
+        "images publish",
         "images remove",
         "check",
         "run",

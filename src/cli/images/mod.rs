@@ -17,6 +17,7 @@ mod diff;
 mod export;
 mod fsck;
 mod gc;
+mod publish;
 mod show;
 
 /// List, show or remove the images on this machine.
@@ -33,6 +34,7 @@ enum Action {
     Show(show::ShowArgs),
     Diff(diff::DiffArgs),
     Export(export::ExportArgs),
+    Publish(publish::PublishArgs),
     /// Remove images; one that a channel points at or a fleet runs from stays.
     #[command(visible_alias = "rm")]
     Remove {
@@ -52,6 +54,7 @@ pub fn run(args: &ImagesArgs, printer: &Printer) -> Result<ExitCode, Failure> {
         Some(Action::Show(args)) => show::run(args, &store, printer)?,
         Some(Action::Diff(args)) => diff::run(args, &store, printer)?,
         Some(Action::Export(args)) => export::run(args, &store, &home, printer)?,
+        Some(Action::Publish(args)) => publish::run(args, &store, &home, printer)?,
         Some(Action::Remove { images }) => remove(images, &store, &home, printer)?,
         Some(Action::Gc(args)) => gc::run(args, &store, &home, printer)?,
         Some(Action::Fsck(args)) => return fsck::run(args, &store, &home, printer),
