@@ -25,7 +25,7 @@ const CACHE_BYTES: u64 = 2 << 30;
 const INDEX: &str = "Packages";
 
 /// Options that every Debian image is made with; they stay in force for packages added later.
-const BASE_OPTIONS: [&str; 13] = [
+const BASE_OPTIONS: [&str; 15] = [
     "--aptopt=APT::Install-Recommends \"false\"",
     "--aptopt=Acquire::Languages \"none\"",
     "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -43,6 +43,12 @@ const BASE_OPTIONS: [&str; 13] = [
      find \"$OVENPROOF_DEBS\" -maxdepth 1 -name '*.deb' -exec cp -t \"$1\"/var/cache/apt/archives {} +",
     "--customize-hook=find \"$OVENPROOF_TREE\"/var/cache/apt/archives -maxdepth 1 -name '*.deb' \
      -exec cp --link --no-clobber -t \"$OVENPROOF_DEBS\" {} +",
+    // Of the lists only what is new is fetched: apt asks for what has changed since, and checks what it has.
+    "--setup-hook=mkdir -p \"$1\"/var/lib/apt/lists && \
+     find \"$OVENPROOF_LISTS\" -maxdepth 1 -name '*_dists_*' -exec cp -a -t \"$1\"/var/lib/apt/lists {} +",
+    "--customize-hook=new=\"$OVENPROOF_LISTS\"/partial/base && rm -rf \"$new\" && mkdir \"$new\" && \
+     find \"$1\"/var/lib/apt/lists -maxdepth 1 -name '*_dists_*' -exec cp -a -t \"$new\" {} + && \
+     find \"$new\" -type f -exec mv -t \"$OVENPROOF_LISTS\" {} + && rm -r \"$new\"",
     // The host's name servers and name must not end up in an image.
     "--customize-hook=ln -sf ../run/systemd/resolve/stub-resolv.conf \"$1\"/etc/resolv.conf; \
      echo localhost > \"$1\"/etc/hostname; chmod 644 \"$1\"/etc/hostname",
@@ -91,7 +97,7 @@ impl Oven<'_> {
 
     pub(super) fn base(&self, debian: &Debian) -> Result<(), BakeError> {
         let _lock = self.lock_apt()?;
-        let debs = self.apt_cache("archives")?;
+        let (debs, lists) = (self.apt_cache("archives")?, self.lists()?);
         let pins = self.pins(&debs)?;
         let mut command = self.stack.writable(TREE)?;
         command.args(["sh", "-euc", BASE, "base"]);
@@ -100,7 +106,10 @@ impl Oven<'_> {
         }
         // What it writes aside goes where the next sweep finds it.
         command.env("TMPDIR", self.stack.work).env("SOURCE_DATE_EPOCH", EPOCH).env("OVENPROOF_PINS", pins);
-        command.env("OVENPROOF_DEBS", &debs).env("OVENPROOF_TREE", self.stack.work.join(TREE));
+        command
+            .env("OVENPROOF_DEBS", &debs)
+            .env("OVENPROOF_LISTS", lists)
+            .env("OVENPROOF_TREE", self.stack.work.join(TREE));
         command.args(["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory"]);
         command.args(BASE_OPTIONS);
         if !self.held().is_empty() {
@@ -138,7 +147,7 @@ impl Oven<'_> {
             binds: vec![
                 (self.pins(&debs)?, "/run/pins", false),
                 (debs.clone(), "/var/cache/apt/archives", true),
-                (self.apt_cache(&format!("lists-{}", self.suite))?, "/var/lib/apt/lists", true),
+                (self.lists()?, "/var/lib/apt/lists", true),
             ],
             ..Access::default()
         };
@@ -187,6 +196,11 @@ impl Oven<'_> {
             fs::remove_file(&path).at(&path)?;
         }
         Ok(())
+    }
+
+    /// What the archive of this suite has.
+    fn lists(&self) -> Result<PathBuf, BakeError> {
+        self.apt_cache(&format!("lists-{}", self.suite))
     }
 
     fn apt_cache(&self, name: &str) -> Result<PathBuf, BakeError> {

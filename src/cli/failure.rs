@@ -165,6 +165,16 @@ impl From<crate::aws::AwsError> for Failure {
 }
 
 #[cfg(feature = "ec2")]
+impl From<crate::aws::remains::RemainsError> for Failure {
+    fn from(error: crate::aws::remains::RemainsError) -> Self {
+        match error {
+            crate::aws::remains::RemainsError::Aws(error) => error.into(),
+            error => Failure::infrastructure(error),
+        }
+    }
+}
+
+#[cfg(feature = "ec2")]
 impl From<crate::bake::ami::AmiError> for Failure {
     fn from(error: crate::bake::ami::AmiError) -> Self {
         use crate::bake::ami::AmiError;

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+#[cfg(feature = "ec2")]
+pub(super) mod ec2;
+
 use super::{Failure, Printer};
 use crate::fleet::qemu::gc;
 use crate::fleet::{FleetError, ledger};
@@ -21,10 +24,26 @@ pub struct GcArgs {
     /// keeps to OVENPROOF_SNAPSHOTS too, and with 0B none are saved. [default: OVENPROOF_SNAPSHOTS, else 12G]
     #[arg(long, value_name = "SIZE")]
     snapshots: Option<Size>,
+
+    /// Remove what dead commands left in the AWS account instead: what this home made and nobody works on any more, and
+    /// what anyone made once its time is over. AMIs that are whole stay.
+    #[arg(long, conflicts_with = "snapshots")]
+    ec2: bool,
+
+    /// A region to look in; may be given again. [default: that of the environment, and all that this home has used]
+    #[arg(long = "region", value_name = "REGION", requires = "ec2")]
+    regions: Vec<String>,
+
+    /// Say what would go, and remove nothing.
+    #[arg(long, requires = "ec2")]
+    dry_run: bool,
 }
 
 pub fn run(args: &GcArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     let home = Home::from_env()?;
+    if args.ec2 {
+        return remote(args, &home, printer);
+    }
     let room = args.snapshots.map_or_else(snapshot_limit, Ok)?;
     let mut done = ledger::heal(&home).map_err(FleetError::from)?;
     let store = Store::open(&home)?;
@@ -41,4 +60,23 @@ pub fn run(args: &GcArgs, printer: &Printer) -> Result<ExitCode, Failure> {
     }
     printer.json(&json!({ "removed": done }));
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "ec2")]
+fn remote(args: &GcArgs, home: &Home, printer: &Printer) -> Result<ExitCode, Failure> {
+    let found = super::fleets::block_on(ec2::collect(&args.regions, args.dry_run, home))?;
+    for leftover in &found {
+        printer.line(ec2::sentence(leftover, args.dry_run));
+    }
+    if found.is_empty() {
+        printer.line("there was nothing to remove");
+    }
+    printer.json(&json!({ "dry_run": args.dry_run, "removed": found }));
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(not(feature = "ec2"))]
+fn remote(args: &GcArgs, _: &Home, _: &Printer) -> Result<ExitCode, Failure> {
+    let _ = (&args.regions, args.dry_run);
+    Err(super::no_ec2())
 }

@@ -14,6 +14,7 @@ fn every_command_explains_itself() {
         "images list",
         "images show",
         "images publish",
+        "images gc",
         "images remove",
         "check",
         "run",

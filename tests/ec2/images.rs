@@ -16,7 +16,7 @@ use crate::moto::{Moto, REGION, SECRET};
 const BLOCK: u64 = 512 << 10;
 
 /// A home with an image `tiny` of 64 MiB, of which `blocks` blocks hold something.
-fn home(blocks: u64) -> (TempDir, ImageId) {
+pub(crate) fn home(blocks: u64) -> (TempDir, ImageId) {
     let folder = tempfile::tempdir().expect("a folder");
     let id = ImageId::from_hash(blake3::hash(format!("an image of {blocks} blocks").as_bytes()));
     let store = Store::open(&Home::at(folder.path())).expect("a store");
@@ -40,7 +40,7 @@ fn home(blocks: u64) -> (TempDir, ImageId) {
     (folder, id)
 }
 
-fn run(moto: &Moto, home: &Path, arguments: &[&str]) -> Said {
+pub(crate) fn run(moto: &Moto, home: &Path, arguments: &[&str]) -> Said {
     let said: Said = moto.ovenproof(home).args(arguments).output().expect("the tool starts").into();
     assert!(!said.stdout.contains(SECRET) && !said.stderr.contains(SECRET), "a secret was printed");
     said
@@ -53,7 +53,7 @@ fn publish(moto: &Moto, home: &Path, more: &[&str]) -> Value {
 }
 
 /// What the account holds in a region.
-fn account(moto: &Moto, region: &str) -> (Vec<Image>, Vec<Snapshot>) {
+pub(crate) fn account(moto: &Moto, region: &str) -> (Vec<Image>, Vec<Snapshot>) {
     let client = moto.client(region);
     tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
         let images = client.describe_images().owners("self").send().await.expect("images");
@@ -66,7 +66,7 @@ fn tag<'a>(image: &'a Image, key: &str) -> Option<&'a str> {
     image.tags().iter().find(|tag| tag.key() == Some(key))?.value()
 }
 
-fn assert_no_secret_below(home: &Path) {
+pub(crate) fn assert_no_secret_below(home: &Path) {
     for path in everything_below(home) {
         if path.is_file() && path.extension().is_none_or(|kind| kind != "raw") {
             let bytes = fs::read(&path).expect("read");
@@ -106,6 +106,23 @@ fn an_image_becomes_an_ami_once_and_is_found_by_its_id_ever_after() {
     let third = publish(&moto, home.path(), &["--region", "us-west-2"]);
     assert_eq!(third["published"][0]["reused"], true);
     assert_no_secret_below(home.path());
+}
+
+#[test]
+fn an_image_that_is_gone_takes_its_ami_with_it_but_not_in_a_dry_run() {
+    let moto = Moto::start();
+    let (home, id) = home(2);
+    publish(&moto, home.path(), &[]);
+    let kept = run(&moto, home.path(), &["images", "gc", "--ec2"]).exits(0);
+    assert_eq!(account(&moto, REGION).0.len(), 1, "{}", kept.stdout);
+    let store = Store::open(&Home::at(home.path())).expect("a store");
+    store.remove(&id).expect("removed");
+    let said = run(&moto, home.path(), &["images", "gc", "--ec2", "--dry-run"]).exits(0);
+    assert!(said.stdout.contains("would remove the AMI ami-"), "{}", said.stdout);
+    assert_eq!(account(&moto, REGION).0.len(), 1);
+    run(&moto, home.path(), &["images", "gc", "--ec2"]).exits(0);
+    let (images, snapshots) = account(&moto, REGION);
+    assert!(images.is_empty() && snapshots.is_empty(), "{images:#?} {snapshots:#?}");
 }
 
 #[test]

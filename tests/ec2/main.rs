@@ -6,4 +6,6 @@
 mod common;
 
 mod images;
+mod killed;
 mod moto;
+mod proxy;

@@ -43,16 +43,9 @@ impl Moto {
         Moto { process, url: format!("http://127.0.0.1:{}", port.trim()) }
     }
 
-    /// The tool, with this endpoint and fake credentials in its environment.
+    /// The tool, with this endpoint.
     pub(crate) fn ovenproof(&self, home: &Path) -> Command {
-        let mut command = ovenproof(home);
-        command
-            .env("AWS_ENDPOINT_URL", &self.url)
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "AKIAFAKEFAKEFAKEFAKE")
-            .env("AWS_SECRET_ACCESS_KEY", SECRET)
-            .env("AWS_EC2_METADATA_DISABLED", "true");
-        command
+        ovenproof_at(&self.url, home)
     }
 
     /// A client that looks at the account from outside.
@@ -64,6 +57,18 @@ impl Moto {
             .endpoint_url(&self.url);
         aws_sdk_ec2::Client::from_conf(config.build())
     }
+}
+
+/// The tool, with an endpoint and fake credentials in its environment.
+pub(crate) fn ovenproof_at(url: &str, home: &Path) -> Command {
+    let mut command = ovenproof(home);
+    command
+        .env("AWS_ENDPOINT_URL", url)
+        .env("AWS_REGION", REGION)
+        .env("AWS_ACCESS_KEY_ID", "AKIAFAKEFAKEFAKEFAKE")
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command
 }
 
 impl Drop for Moto {

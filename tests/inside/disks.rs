@@ -110,15 +110,18 @@ pub(super) async fn what_meets_no_request_is_not_proven(guest: &Guest) {
     }
 }
 
-/// What was flushed is there after each power cut; what the disk has only acknowledged is there when the disk keeps
-/// it, and gone when it does not.
+/// What was flushed is there after each power cut; what a disk has only acknowledged is there when the disk keeps
+/// it, and gone when it does not: on the machine's own disk as on a volume.
 pub(super) async fn the_power_is_cut(guest: &Guest, unflushed: &str, kept: bool) {
     const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
-    const LOOK: &str = "tr -d '\\0' < /root/flushed; tr -d '\\0' < /root/overwritten";
+    const LOOK: &str =
+        "cat /root/flushed /root/overwritten /srv/data/flushed /srv/data/overwritten | tr -d '\\0'";
     // The second write goes to blocks that the file has already, so that nothing makes the guest flush it.
     const WRITE: &str = "one() { printf $1 > /run/one && truncate -s 4096 /run/one && \
-                         dd if=/run/one of=/root/$2 bs=4096 oflag=direct conv=notrunc; }; \
-                         mount -o remount,commit=300 / && one old flushed && one old overwritten && sync && \
+                         dd if=/run/one of=/root/$2 bs=4096 oflag=direct conv=notrunc && \
+                         dd if=/run/one of=/srv/data/$2 bs=4096 oflag=direct conv=notrunc; }; \
+                         mount -o remount,commit=300 / && mount -o remount,commit=300 /srv/data && \
+                         one old flushed && one old overwritten && sync && \
                          one new flushed && sync && one new overwritten";
     let before = guest.says(BOOT_ID).await;
     let (wrote, said) = guest.run(WRITE).await;
@@ -130,7 +133,7 @@ pub(super) async fn the_power_is_cut(guest: &Guest, unflushed: &str, kept: bool)
     println!("  {}", cut.verify_healed().await.expect("verified"));
     cut.back().await.expect("back");
     assert_ne!(guest.says(BOOT_ID).await, before);
-    assert_eq!(guest.says(LOOK).await, if kept { "newnew" } else { "newold" }, "{unflushed}");
+    assert_eq!(guest.says(LOOK).await, if kept { "newnewnewnew" } else { "newoldnewold" }, "{unflushed}");
     assert!(guest.run("touch /root/more && sync").await.0, "its file system can be written to");
     assert!(guest.answers().await);
 }

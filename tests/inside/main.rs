@@ -77,6 +77,7 @@ async fn tests() {
     tokio::join!(
         async {
             disks::nothing_can_be_written(&two).await;
+            spoilt::a_crash_without_effect_is_not_proven(&two).await;
             ends::a_crash_ends_in_another_boot(&two).await;
         },
         disks::the_power_is_cut(&one, "all", true),
@@ -88,8 +89,9 @@ async fn tests() {
 /// Two servers, from a snapshot if there is one.
 async fn create() -> Arc<dyn Fleet> {
     // As it stands in a file: of what else a role may have, nothing matters here.
-    let role: RoleSpec =
-        serde_json::from_value(json!({ "image": "web", "count": 2, "memory": "256M" })).expect("a role");
+    let volumes = json!({ "data": { "size": "64M", "mount": "/srv/data" } });
+    let role = json!({ "image": "web", "count": 2, "memory": "256M", "volumes": volumes });
+    let role: RoleSpec = serde_json::from_value(role).expect("a role");
     let store = harness::store();
     let spec = FleetSpec::from([("web".to_owned(), role)]);
     let plan = resolve(FLEET, &spec, |reference| store.resolve(reference)).expect("a plan");

@@ -37,6 +37,8 @@ pub(super) async fn resources_without_effect_are_not_proven(guest: &Guest) {
         with("clock.strobe", json!({ "by": "2h", "every": "100ms" }), "date", DATE),
         // Gives out none of the zeroes that are to fill the memory.
         with("resource.memory", json!({ "fill": "90%" }), "head", "exit 0"),
+        // Stands still before it has used any.
+        then("resource.cpu", json!({}), "kill -s STOP -- \"-$(cat $dir/group)\""),
         with("disk.fill", json!({ "path": "/var", "leave": "1M" }), "fallocate", "exit 0"),
     ] {
         is_not_proven(guest, spoilt).await;
@@ -58,6 +60,18 @@ pub(super) async fn services_without_effect_are_not_proven(guest: &Guest) {
     ] {
         is_not_proven(guest, spoilt).await;
     }
+}
+
+/// A kernel that was told to crash, and did not hear it.
+pub(super) async fn a_crash_without_effect_is_not_proven(guest: &Guest) {
+    const TRIGGER: &str = "/proc/sysrq-trigger";
+    guest.does(&format!("cat /proc/sys/kernel/panic > /run/panic && mount --bind /dev/null {TRIGGER}")).await;
+    let mut crash = guest.arm("instance.panic", json!({}), SOON);
+    crash.inject().await.expect("it was told");
+    let proof = timeout(LOOKED, crash.prove()).await;
+    assert!(!matches!(proof, Ok(Ok(_))), "no kernel has crashed, and it is proven: {proof:?}");
+    // Healing it takes a reboot, which the crash that follows takes as well.
+    guest.does(&format!("umount {TRIGGER} && cat /run/panic > /proc/sys/kernel/panic")).await;
 }
 
 async fn is_not_proven(guest: &Guest, Spoilt { name, params, tool, after }: Spoilt) {

@@ -1,112 +1,122 @@
-//! What was begun in an account and never finished, and AMIs that no image of this home stands behind any more.
-//!
-//! Nothing is touched that does not carry our tags.
+//! What is left of publishing: AMIs and snapshots in the making that nobody works on, and AMIs whose image has gone.
 
 use std::collections::BTreeSet;
+use std::io;
 
+use async_trait::async_trait;
 use aws_sdk_ec2::types::Tag;
-use jiff::Timestamp;
-use serde::Serialize;
 
 use super::{AmiError, register, state};
-use crate::aws::tags::{EXPIRES, IMAGE, OWNER, Owner, having, is_expired, value};
-use crate::aws::{Answer, Aws, AwsError, Kind as ErrorKind};
+use crate::aws::remains::{Leftover, Remains};
+use crate::aws::tags::{EXPIRES, IMAGE, OWNER, Owner, having, value};
+use crate::aws::{Answer, Aws, AwsError, Kind};
 use crate::home::Home;
 use crate::store::ImageId;
 
-/// One thing that can go, or went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Leftover {
-    /// `AMI` or `snapshot`.
-    pub kind: &'static str,
-    pub id: String,
-    pub region: String,
-    pub image: Option<String>,
-    /// In words.
-    pub because: String,
+/// AMIs in the making. They go before snapshots: one cannot go while an AMI stands on it.
+#[derive(Debug)]
+pub struct Amis;
+
+/// Snapshots in the making.
+#[derive(Debug)]
+pub struct Snapshots;
+
+fn is_in_work(home: &Home, region: &str, tags: &[Tag]) -> io::Result<bool> {
+    state::is_in_work(home, region, value(tags, IMAGE).unwrap_or_default())
 }
 
-/// What was left in the region of `aws` by dead commands of this home, or by anyone once its time was over. AMIs first:
-/// a snapshot cannot go while one stands on it.
-pub async fn unfinished(aws: &Aws, home: &Home) -> Result<Vec<Leftover>, AmiError> {
-    let owner = Owner::of(home).map_err(|source| AmiError::io(&home.ec2(), source))?;
-    let now = Timestamp::now();
-    let mut found = Vec::new();
-    let judge = |kind: &'static str, id: Option<&str>, tags: &[Tag]| -> Result<Option<Leftover>, AmiError> {
-        let image = value(tags, IMAGE).map(str::to_owned);
-        let ours = value(tags, OWNER) == Some(owner.as_str());
-        let because = if is_expired(tags, now) {
-            "its time is over"
-        } else if ours && !state::is_in_work(home, aws.region(), image.as_deref().unwrap_or_default())? {
-            "the command that made it is dead"
-        } else {
-            return Ok(None);
-        };
-        Ok(id.map(|id| Leftover {
-            kind,
-            id: id.to_owned(),
-            region: aws.region().to_owned(),
-            image,
-            because: because.to_owned(),
-        }))
-    };
-    let call = aws.ec2().describe_images().owners("self").filters(having(EXPIRES, "*"));
-    for ami in call.filters(having(IMAGE, "*")).send().await.answer("DescribeImages")?.images() {
-        found.extend(judge("AMI", ami.image_id(), ami.tags())?);
+#[async_trait]
+impl Remains for Amis {
+    fn name(&self) -> &'static str {
+        "AMI"
     }
-    let call = aws.ec2().describe_snapshots().owner_ids("self").filters(having(EXPIRES, "*"));
-    let mut pages = call.filters(having(IMAGE, "*")).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        for snapshot in page.answer("DescribeSnapshots")?.snapshots() {
-            found.extend(judge("snapshot", snapshot.snapshot_id(), snapshot.tags())?);
+
+    async fn find(&self, aws: &Aws) -> Result<Vec<(String, Vec<Tag>)>, AwsError> {
+        let call = aws.ec2().describe_images().owners("self").filters(having(EXPIRES, "*"));
+        let mut pages = call.filters(having(IMAGE, "*")).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.answer("DescribeImages")?;
+            found.extend(
+                page.images()
+                    .iter()
+                    .filter_map(|ami| Some((ami.image_id()?.to_owned(), ami.tags().to_vec()))),
+            );
         }
+        Ok(found)
     }
-    Ok(found)
+
+    fn is_in_work(&self, home: &Home, region: &str, tags: &[Tag]) -> io::Result<bool> {
+        is_in_work(home, region, tags)
+    }
+
+    async fn remove(&self, aws: &Aws, id: &str) -> Result<(), AwsError> {
+        aws.ec2().deregister_image().image_id(id).send().await.answer("DeregisterImage").map(drop)
+    }
 }
 
-/// Whole AMIs of this home, with their snapshots, whose image is not among `kept`.
+#[async_trait]
+impl Remains for Snapshots {
+    fn name(&self) -> &'static str {
+        "snapshot"
+    }
+
+    async fn find(&self, aws: &Aws) -> Result<Vec<(String, Vec<Tag>)>, AwsError> {
+        let call = aws.ec2().describe_snapshots().owner_ids("self").filters(having(EXPIRES, "*"));
+        let mut pages = call.filters(having(IMAGE, "*")).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.answer("DescribeSnapshots")?;
+            let snapshots = page.snapshots().iter();
+            found.extend(
+                snapshots.filter_map(|one| Some((one.snapshot_id()?.to_owned(), one.tags().to_vec()))),
+            );
+        }
+        Ok(found)
+    }
+
+    fn is_in_work(&self, home: &Home, region: &str, tags: &[Tag]) -> io::Result<bool> {
+        is_in_work(home, region, tags)
+    }
+
+    async fn remove(&self, aws: &Aws, id: &str) -> Result<(), AwsError> {
+        aws.ec2().delete_snapshot().snapshot_id(id).send().await.answer("DeleteSnapshot").map(drop)
+    }
+}
+
+/// Deletes a snapshot; one that is not there is deleted.
+pub(super) async fn delete_snapshot(aws: &Aws, snapshot: &str) -> Result<(), AwsError> {
+    match Snapshots.remove(aws, snapshot).await {
+        Err(error) if error.kind() != Kind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whole AMIs of this home, and the snapshots under them, whose image is not among `kept`.
 pub async fn unneeded(aws: &Aws, home: &Home, kept: &BTreeSet<ImageId>) -> Result<Vec<Leftover>, AmiError> {
     let owner = Owner::of(home).map_err(|source| AmiError::io(&home.ec2(), source))?;
     let call = aws.ec2().describe_images().owners("self").filters(having(OWNER, owner.as_str()));
-    let answer = call.filters(having(IMAGE, "*")).send().await.answer("DescribeImages")?;
-    let mut found = Vec::new();
-    let gone = answer.images().iter().filter(|ami| {
-        let image = value(ami.tags(), IMAGE).and_then(|id| id.parse::<ImageId>().ok());
-        value(ami.tags(), EXPIRES).is_none() && image.is_some_and(|id| !kept.contains(&id))
-    });
-    for ami in gone {
-        let leftover = |kind: &'static str, id: &str| Leftover {
-            kind,
-            id: id.to_owned(),
-            region: aws.region().to_owned(),
-            image: value(ami.tags(), IMAGE).map(str::to_owned),
-            because: "its image is no longer in the store".to_owned(),
-        };
-        found.extend(ami.image_id().map(|id| leftover("AMI", id)));
-        found.extend(register::snapshots_of(ami).iter().map(|id| leftover("snapshot", id)));
+    let mut pages = call.filters(having(IMAGE, "*")).into_paginator().send();
+    let (mut amis, mut snapshots) = (Vec::new(), Vec::new());
+    while let Some(page) = pages.next().await {
+        for ami in page.answer("DescribeImages")?.images() {
+            let image = value(ami.tags(), IMAGE).and_then(|id| id.parse::<ImageId>().ok());
+            let gone = value(ami.tags(), EXPIRES).is_none() && image.is_some_and(|id| !kept.contains(&id));
+            if gone {
+                amis.extend(ami.image_id().map(|id| leftover(&Amis, aws, id)));
+                snapshots.extend(register::snapshots_of(ami).iter().map(|id| leftover(&Snapshots, aws, id)));
+            }
+        }
     }
-    Ok(found)
+    Ok([amis, snapshots].concat())
 }
 
-/// Removes what was found; what has gone by itself is gone.
-pub async fn remove(aws: &Aws, leftover: &Leftover) -> Result<(), AwsError> {
-    match leftover.kind {
-        "AMI" => deregister(aws, &leftover.id).await,
-        _ => delete_snapshot(aws, &leftover.id).await,
-    }
+fn leftover(kind: &dyn Remains, aws: &Aws, id: &str) -> Leftover {
+    let (id, region) = (id.to_owned(), aws.region().to_owned());
+    Leftover { kind: kind.name(), id, region, because: "its image is no longer in the store" }
 }
 
-async fn deregister(aws: &Aws, ami: &str) -> Result<(), AwsError> {
-    gone(aws.ec2().deregister_image().image_id(ami).send().await.answer("DeregisterImage"))
-}
-
-pub(super) async fn delete_snapshot(aws: &Aws, snapshot: &str) -> Result<(), AwsError> {
-    gone(aws.ec2().delete_snapshot().snapshot_id(snapshot).send().await.answer("DeleteSnapshot"))
-}
-
-fn gone<T>(answer: Result<T, AwsError>) -> Result<(), AwsError> {
-    match answer {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// The regions in which this home ever made an AMI.
+pub fn regions(home: &Home) -> Result<BTreeSet<String>, AmiError> {
+    state::regions(home).map_err(|source| AmiError::io(&home.ec2(), source))
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -43,9 +43,26 @@ fn lock_path(home: &Home, region: &str, image: &str) -> PathBuf {
 }
 
 /// Whether a process of this home works on `image` in `region` at this moment.
-pub(super) fn is_in_work(home: &Home, region: &str, image: &str) -> Result<bool, BakeError> {
+pub(super) fn is_in_work(home: &Home, region: &str, image: &str) -> io::Result<bool> {
     let path = lock_path(home, region, image);
-    Ok(path.exists() && Lock::try_acquire(&path).at(&path)?.is_none())
+    Ok(path.exists() && Lock::try_acquire(&path)?.is_none())
+}
+
+/// The regions in which this home ever worked: each has left a lock.
+pub(super) fn regions(home: &Home) -> io::Result<BTreeSet<String>> {
+    let mut regions = BTreeSet::new();
+    let entries = match fs::read_dir(home.ec2()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(regions),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let parts: Vec<&str> = name.to_str().unwrap_or_default().split('.').collect();
+        if let [_, region, "lock"] = parts.as_slice() {
+            regions.insert((*region).to_owned());
+        }
+    }
+    Ok(regions)
 }
 
 impl UploadState {
@@ -151,6 +168,7 @@ mod tests {
         first.file.write_all(b"{\"done\":8").expect("cut short");
         let token = first.token.clone();
         drop(first);
+        assert_eq!(regions(&home).expect("looked"), BTreeSet::from(["eu-north-1".to_owned()]));
         assert!(!is_in_work(&home, "eu-north-1", image.as_str()).expect("looked"));
         let mut again = open();
         assert_eq!((again.token.as_str(), again.snapshot.as_deref()), (token.as_str(), Some("snap-1")));

@@ -11,9 +11,26 @@ use crate::store::Store;
 #[cfg(feature = "ec2")]
 mod ec2;
 
+const NOTES: &str = "\
+Costs: what the disk holds is kept as an EBS snapshot, billed by the GB and month, in each region; uploading is billed by
+the block that holds something. Nothing runs. `ovenproof gc --ec2` removes what a killed command left, `ovenproof images gc
+--ec2` what nobody needs any more.
+
+Limits: x86-64, UEFI, up to 64 TiB. An image that is encrypted with a key can be shared only if the key is shared too.
+
+Rights: `ovenproof schema iam-policy` prints the least that is needed. In a CI job, give a role that policy, let it trust
+the CI's identity provider, and let the job take it on, with no key stored anywhere:
+
+  permissions: { id-token: write, contents: read }
+  steps:
+    - uses: aws-actions/configure-aws-credentials@v4
+      with: { role-to-assume: arn:aws:iam::ACCOUNT:role/ovenproof, aws-region: eu-north-1 }
+    - run: ovenproof images publish web:stable --on ec2";
+
 /// Make an image of this machine one that a cloud boots from: the very disk that was tested here. What is there
 /// already is found by the image's id and not uploaded again.
 #[derive(Debug, Args)]
+#[command(after_help = NOTES)]
 pub(super) struct PublishArgs {
     /// NAME, NAME:CHANNEL, or the first digits of an id.
     image: String,
