@@ -273,11 +273,25 @@ pub(super) fn parse_status(text: &str) -> Vec<Package> {
 
 /// What apt must know of the packages `debs` in the folder `archives`, to take them from there.
 fn index(archives: &Path, debs: &[String]) -> io::Result<Vec<u8>> {
+    // They are hundreds, and each is opened and hashed: every processor has its share.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = debs.len().div_ceil(workers).max(1);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            debs.chunks(share).map(|debs| scope.spawn(move || index_part(archives, debs))).collect();
+        let mut index = Vec::new();
+        for part in parts {
+            let part = part.join().map_err(|_| io::Error::other("the packages cannot be indexed"))?;
+            index.extend(part?);
+        }
+        Ok(index)
+    })
+}
+
+/// One worker's share of the index.
+fn index_part(archives: &Path, debs: &[String]) -> io::Result<Vec<u8>> {
     let mut index = Vec::new();
-    if debs.is_empty() {
-        return Ok(index);
-    }
-    // One process each for all of them, which are hundreds; only this digest does apt still trust.
+    // One process each for all of them; only this digest does apt still trust.
     let digests = command("sha256sum").arg("--").args(debs).current_dir(archives).output()?.stdout;
     let digests = String::from_utf8_lossy(&digests).into_owned();
     let mut fields = command("sh");

@@ -234,6 +234,38 @@ fn what_stands_on_a_disk_is_done_in_a_machine_until_its_root_is_taken_out() {
 }
 
 #[test]
+fn where_debian_comes_from_is_part_of_the_base() {
+    let folder = Folder::new();
+    folder.write("images/archive.gpg", "one");
+    let base = |options: &str| {
+        folder.write("images/x.yaml", &format!("name: x\nfrom: debian:trixie\ndebian: {{ {options} }}\n"));
+        folder.plan("x").layers.remove(0)
+    };
+    let all = "mirror: 'http://localhost/debian', components: [main, contrib], \
+               sources: ['deb [trusted=yes] https://localhost/more ./'], keyring: archive.gpg";
+    let layer = base(all);
+    let Work::Base(debian) = &layer.work else { panic!("{:?}", layer.work) };
+    assert_eq!(debian.mirror.as_deref(), Some("http://localhost/debian"));
+    assert_eq!(debian.components, ["main", "contrib"]);
+    assert_eq!(debian.sources, ["deb [trusted=yes] https://localhost/more ./"]);
+    assert!(debian.keyring.as_ref().is_some_and(|keyring| keyring.path.ends_with("archive.gpg")));
+    let request = layer.work.request().unwrap();
+    assert_eq!(request[..2], ["debian:trixie", "http://localhost/debian"], "{request:?}");
+
+    let mut ids = vec![layer.id.to_string()];
+    for option in ["", "mirror: 'http://localhost/debian'", "components: [main]", "keyring: archive.gpg"] {
+        ids.push(base(option).id.to_string());
+    }
+    folder.write("images/archive.gpg", "another");
+    ids.push(base(all).id.to_string());
+    ids.push(base("keyring: archive.gpg").id.to_string());
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "each option and the content of the keyring decide");
+}
+
+#[test]
 fn variables_reach_the_recipe_its_templates_and_its_parents() {
     let folder = Folder::new();
     let base = "name: base\nfrom: debian:{{ suite }}\nvars:\n  # which\n  suite: { type: string, default: bookworm }\n";

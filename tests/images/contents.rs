@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use ovenproof::home::Home;
+use ovenproof::store::Store;
+use serde_json::{Value, json};
 
 use crate::common;
 use crate::homes::{Copy, baked};
@@ -68,6 +70,23 @@ fn two_images_differ_by_what_was_added() {
     }
     let same = copy.run(&["images", "diff", "web", "web"]).exits(0).stdout;
     assert_eq!(same, "the images hold the same\n");
+}
+
+#[test]
+fn an_image_shows_what_moved_a_channel_to_it() {
+    let id = baked("base");
+    let copy = Copy::new();
+    let store = Store::open(&Home::at(copy.home())).expect("a store");
+    let id = id.parse().expect("an id");
+    let run = json!({ "run": "r-1", "scenario": "boots", "seed": 7, "verdict": "pass" });
+    store.promote("base", "proven", &id, &json!({ "runs": [&run] })).expect("a channel");
+
+    let said = copy.run(&["images", "show", "base"]).exits(0).stdout;
+    assert!(said.lines().any(|line| line.starts_with("channels ") && line.contains("proven")), "{said}");
+    assert!(said.contains("\nproven    since 20"), "{said}");
+    assert!(said.contains("\n          pass  boots, seed 7, run r-1\n"), "{said}");
+    let shown = copy.ask(&["images", "show", "base"]);
+    assert_eq!(shown["promotions"]["proven"]["evidence"]["runs"][0], run);
 }
 
 #[test]

@@ -178,4 +178,25 @@ mod tests {
         assert_eq!(part(1, "/b,c")["backing"], "disk0");
         assert_eq!(part(1, "/b,c")["file"]["filename"], "/b,c");
     }
+
+    /// QEMU knows its disks by names, of which none may come twice, nor that of the part which is added later.
+    #[test]
+    fn no_name_is_given_twice() {
+        let parts: Vec<Part> = ["/base", "/users", "/top"]
+            .map(|path| Part { path: PathBuf::from(path), format: DiskFormat::Qcow2 })
+            .to_vec();
+        let arguments = arguments(&parts, Path::new("/work"), Path::new("/console"), 3);
+        let mut names: Vec<String> = arguments
+            .windows(2)
+            .filter(|pair| pair[0] == "-blockdev")
+            .filter_map(|pair| serde_json::from_str::<Value>(pair[1].to_str()?).ok())
+            .filter_map(|node| node["node-name"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(names.len(), parts.len() + 2, "{names:?}");
+        names.push(part(parts.len(), &parts[0], true)["node-name"].as_str().unwrap().to_owned());
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count, "{names:?}");
+    }
 }
