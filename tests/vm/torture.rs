@@ -77,17 +77,22 @@ fn whatever_ends_at_whatever_moment_nothing_is_left() {
     println!("undisturbed: {lengths:?}");
 
     let mut lot = Seed(u64::from(seed)).stream("torture");
+    let mut broken = 0;
     for round in 1..=rounds {
         let (deed, length) = *deeds.iter().zip(lengths).collect::<Vec<_>>().choose(&mut lot).expect("a deed");
         let victims = [Victim::Client, Victim::Supervisor, Victim::Machine, Victim::Management];
         let victim = *victims.choose(&mut lot).expect("a victim");
         let moment = length.mul_f64(lot.random_range(0.0..1.0));
         println!("round {round}: {victim:?} after {moment:?} of {deed:?}");
-        torture(*deed, victim, moment);
+        broken += torture(*deed, victim, moment);
     }
+    // In a few rounds chance may never choose them, and to break them takes root.
+    let root = rustix::process::geteuid().is_root();
+    assert!(broken > 0 || rounds < 50 || !root, "no connection was ever broken");
 }
 
-fn torture(deed: Deed, victim: Victim, moment: Duration) {
+/// Gives the number of connections that it broke.
+fn torture(deed: Deed, victim: Victim, moment: Duration) -> usize {
     deed.prepare();
     let mut running = Running::start(deed.arguments());
     std::thread::park_timeout(moment);
@@ -95,15 +100,22 @@ fn torture(deed: Deed, victim: Victim, moment: Duration) {
         Victim::Client => running.signal("KILL"),
         Victim::Supervisor => supervisors().into_iter().for_each(kill),
         Victim::Machine => machines().into_iter().take(1).for_each(kill),
-        Victim::Management => machines().into_iter().for_each(hang_up),
+        // As soon as there is a connection.
+        Victim::Management => {}
     }
-    let mut code = None;
+    let (mut code, mut broken) = (None, 0);
     eventually("the command ends", END, || {
+        if matches!(victim, Victim::Management) && broken == 0 {
+            broken = machines().into_iter().map(hang_up).sum();
+        }
         code = running.child.try_wait().expect("a child");
         code.is_some()
     });
     let (_, log) = running.end();
     println!("  {}; {}", code.expect("it ended"), log.lines().last().unwrap_or("it said nothing"));
+    if matches!(victim, Victim::Management) {
+        println!("  {broken} connections were broken");
+    }
 
     let healed = run(&["heal"]).exits(0);
     print!("  {}", healed.stdout);
@@ -112,6 +124,7 @@ fn torture(deed: Deed, victim: Victim, moment: Duration) {
         run(&["down", "--all"]).exits(0);
     }
     nothing_is_left();
+    broken
 }
 
 /// Kills a process, which may have ended just now.
@@ -119,17 +132,20 @@ fn kill(pid: u32) {
     let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).output();
 }
 
-/// Breaks the TCP connections that this process has, as a firewall or a lost route would.
-fn hang_up(pid: u32) {
-    let Ok(listed) = Command::new("ss").args(["-Htnp", "state", "established"]).output() else { return };
+/// Breaks the TCP connections that this process has, as a firewall or a lost route would; gives their number.
+fn hang_up(pid: u32) -> usize {
+    let Ok(listed) = Command::new("ss").args(["-Htnp", "state", "established"]).output() else { return 0 };
     let owner = format!("pid={pid},");
-    for line in String::from_utf8_lossy(&listed.stdout).lines().filter(|line| line.contains(&owner)) {
-        let Some((_, port)) = line.split_whitespace().nth(2).and_then(|local| local.rsplit_once(':')) else {
-            continue;
-        };
-        // Needs root; without it the round is a gentle one.
-        let _ = Command::new("ss").args(["-K", "src", "127.0.0.1", "sport", "=", port]).output();
-    }
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let ours = listed.lines().filter(|line| line.contains(&owner));
+    let ports = ours.filter_map(|line| Some(line.split_whitespace().nth(2)?.rsplit_once(':')?.1));
+    ports.map(break_connections).sum()
+}
+
+/// Needs root; without it the round is a gentle one.
+fn break_connections(port: &str) -> usize {
+    let broken = Command::new("ss").args(["-HK", "src", "127.0.0.1", "sport", "=", port]).output();
+    broken.map_or(0, |said| String::from_utf8_lossy(&said.stdout).lines().count())
 }
 
 fn nothing_is_left() {
