@@ -17,8 +17,9 @@ use crate::journal::event::ScheduledFault;
 const FLEET: Duration = Duration::from_secs(120);
 /// A fault that was injected late is still given this long to leave a proof.
 const PROOF: Duration = Duration::from_secs(3);
-/// A fault that has only a moment is given this long to leave a proof.
-const PROOF_OF_A_MOMENT: Duration = Duration::from_secs(15);
+/// A fault that has only a moment may come so much later, when an earlier one ends late, and has as long to leave a
+/// proof.
+const LATE_MOMENT: Duration = Duration::from_secs(15);
 /// A service without a leader, in the middle of an election, is asked for this long.
 const ELECTION: Duration = Duration::from_secs(20);
 /// A heal that fails is tried this often.
@@ -104,7 +105,7 @@ impl Life {
 
     /// Whom it hits, and the right to what it takes of them. `None`: cancelled.
     async fn aim(&self) -> Result<Option<Aim>, String> {
-        let until = self.end().unwrap_or_else(|| Instant::now() + PROOF);
+        let until = self.end().unwrap_or_else(|| Instant::now() + LATE_MOMENT);
         let aimed = async {
             let mut targets = self.step.targets.clone();
             if let (true, Target::Leader(role), Some(probe)) =
@@ -137,7 +138,7 @@ impl Life {
 
     async fn prove(&self, fault: &mut dyn Fault, outcome: &mut Outcome) {
         let now = Instant::now();
-        let until = self.end().map_or(now + PROOF_OF_A_MOMENT, |end| end.max(now + PROOF));
+        let until = self.end().map_or(now + LATE_MOMENT, |end| end.max(now + PROOF));
         let proof = tokio::time::timeout_at(until, fault.prove());
         match self.stage.cancel.run_until_cancelled(proof).await {
             None => {}

@@ -39,6 +39,8 @@ pub(super) enum Flaw {
     Broken,
     /// An instance that was started again never is ready.
     NeverBack,
+    /// An instance that was started again is ready four seconds later.
+    Slow,
     /// The provider cannot put rules on links.
     NoLinks,
     /// A console tells of a kernel panic.
@@ -341,6 +343,9 @@ impl Fleet for FakeFleet {
         loop {
             let status = self.status(&node.name).await?;
             let back = self.flaw != Flaw::NeverBack || status.boots == 1;
+            if self.flaw == Flaw::Slow && status.boots > 1 {
+                sleep(Duration::from_secs(4)).await;
+            }
             if status.state == InstanceState::Running && back {
                 return Ok(());
             }

@@ -184,6 +184,14 @@ async fn a_fault_without_effect_is_an_error() {
     ran.position(|e| matches!(e, Event::NotProven { .. }));
 }
 
+#[tokio::test]
+async fn a_fault_of_a_moment_waits_for_an_instance_that_is_late() {
+    let timeline = "  - { at: 100ms, for: 100ms, inject: { instance.kill: { target: { nodes: [reg-1] } } } }\n  \
+                    - { at: 300ms, inject: { process.kill: { target: { nodes: [reg-1] }, which: { name: reg } } } }\n";
+    let ran = run_to_end(Flaw::Slow, timeline).await;
+    ran.position(|e| matches!(e, Event::Proven { fault, .. } if fault == "f2-process.kill"));
+}
+
 const POWER_CUT: &str =
     "  - { at: 200ms, for: 300ms, inject: { instance.power_cut: { target: { one: reg } } } }\n";
 const DISK: &str = "  - { at: 200ms, for: 300ms, inject: { disk.io_error: { target: { one: reg } } } }\n";
