@@ -169,15 +169,21 @@ impl Troubled {
         let volumes = self.scene.node(node).map(|node| node.volumes.as_slice()).unwrap_or_default();
         let volume = volumes.iter().find(|volume| self.disk.as_ref() == Some(&volume.name));
         let first = self.trouble.range.as_ref().map_or(round % 256, |range| range.start / 4096 + round % 4);
-        // A volume is a whole disk, the root a part of one.
-        let (device, folder) = match volume {
-            Some(volume) => {
-                (format!("/sys/dev/block/$(mountpoint -d {})", volume.mount), volume.mount.as_str())
-            }
-            None => ("/sys/dev/block/$(mountpoint -d /)/..".to_owned(), "/var/tmp"),
+        // What is mounted as the root need not lie on a disk: it may be checked or covered by something else.
+        let (disk, folder) = match volume {
+            Some(volume) => (
+                format!("basename $(readlink -f /sys/dev/block/$(mountpoint -d {}))", volume.mount),
+                volume.mount.as_str(),
+            ),
+            None => (
+                format!(
+                    "grep -l '^{ROOT_DISK} *$' /sys/block/*/serial /sys/block/*/device/serial | cut -d / -f 4"
+                ),
+                "/var/tmp",
+            ),
         };
         let read = format!(
-            "disk=$(basename $(readlink -f {device})); \
+            "disk=$({disk}); \
              dd if=/dev/$disk of=/dev/null bs=4096 count=1 skip={first} iflag=direct"
         );
         let write =

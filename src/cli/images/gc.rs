@@ -10,6 +10,7 @@ use crate::cli::fleets::block_on;
 use crate::cli::{Failure, Printer};
 use crate::fleet::FleetError;
 use crate::fleet::ledger::Ledger;
+use crate::fleet::qemu::gc::discard_useless_snapshots;
 use crate::home::Home;
 use crate::recipe::Recipe;
 use crate::store::gc::Garbage;
@@ -56,6 +57,9 @@ pub(super) fn run(args: &GcArgs, store: &Store, home: &Home, printer: &Printer) 
     let garbage = store.garbage(&needed)?;
     if !args.dry_run {
         store.collect(&garbage)?;
+        for sentence in discard_useless_snapshots(store)? {
+            printer.line(sentence);
+        }
     }
     if args.ec2 {
         return remote(args, store, &garbage, home, printer);

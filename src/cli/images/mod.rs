@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Failure, Printer};
 use crate::fleet::FleetError;
 use crate::fleet::ledger::Ledger;
+use crate::fleet::qemu::gc::discard_useless_snapshots;
 use crate::home::Home;
 use crate::store::{Image, Promotion, Store};
 use crate::units::Size;
@@ -75,6 +76,9 @@ fn remove(images: &[String], store: &Store, home: &Home, printer: &Printer) -> R
     for image in found {
         store.remove(image.id())?;
         printer.line(format!("removed {} {}", image.manifest.name, image.id().short()));
+    }
+    for sentence in discard_useless_snapshots(store)? {
+        printer.line(sentence);
     }
     Ok(())
 }

@@ -23,13 +23,19 @@ pub fn useless_snapshots(store: &Store) -> Result<Vec<(String, String)>, FleetEr
     Ok(keys.filter_map(|key| snapshot::useless(store, &key).map(|why| (key, why))).collect())
 }
 
-/// Removes it all, and the least recently used snapshots beyond `room`; says what it did, one sentence each.
-pub fn collect(home: &Home, store: &Store, room: Size) -> Result<Vec<String>, FleetError> {
+/// Removes them; says what went, one sentence each.
+pub fn discard_useless_snapshots(store: &Store) -> Result<Vec<String>, FleetError> {
     let mut done = Vec::new();
     for (key, why) in useless_snapshots(store)? {
         store.discard_snapshot(&key)?;
         done.push(format!("removed the snapshot {}: {why}", short(&key)));
     }
+    Ok(done)
+}
+
+/// Removes it all, and the least recently used snapshots beyond `room`; says what it did, one sentence each.
+pub fn collect(home: &Home, store: &Store, room: Size) -> Result<Vec<String>, FleetError> {
+    let mut done = discard_useless_snapshots(store)?;
     for key in store.bound_snapshots(room, None)? {
         done.push(format!("removed the snapshot {}: together they take more than {room}", short(&key)));
     }

@@ -93,7 +93,7 @@ impl Machine<'_> {
         let disk = format!("driver=nbd,node-name=root,server.type=fd,server.str={root},discard=unmap");
         option("blockdev", disk);
         let device = match boot.initrd {
-            Some(_) => "virtio-blk-pci",
+            Some(_) => "virtio-blk-pci,serial=root",
             // The kernel's own drivers are enough for this one, but QEMU cannot save its state.
             // Nor does it pass on that the guest wants a write on the disk at once, which guests rely on with
             // NVMe: so all of them are.
@@ -221,7 +221,7 @@ mod tests {
         -smbios type=11,path=nodes/etcd-1/authorized_key.credential
         -smbios type=11,path=nodes/etcd-1/tmpfiles.credential
         -blockdev driver=nbd,node-name=root,server.type=fd,server.str=11,discard=unmap
-        -device virtio-blk-pci,drive=root,addr=0x4,rerror=report,werror=report
+        -device virtio-blk-pci,serial=root,drive=root,addr=0x4,rerror=report,werror=report
         -blockdev driver=nbd,node-name=volume-data,server.type=fd,server.str=12,discard=unmap
         -device virtio-blk-pci,drive=volume-data,serial=data,addr=0x6,rerror=report,werror=report
         -netdev user,id=mgmt,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22
