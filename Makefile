@@ -99,9 +99,11 @@ torture: test-packages
 fuzz: packages
 	for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=600; done
 
+# The SDK of EC2 is not built a second time, optimised: that takes minutes and gigabytes.
 bench: packages
 	$(call install,$(BENCH_PACKAGES))
-	cargo bench
+	cargo bench --no-default-features
+	cargo bench --profile dev --bench ec2
 
 clean:
 	rm -rf $(OUT)

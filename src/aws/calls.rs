@@ -19,15 +19,22 @@ enum Reach {
     Any,
     /// Changes or removes: only what carries our tag.
     Ours,
+    /// Tags what one of [`CREATIONS`] is about to make. Whoever could tag a thing that is there already could make it
+    /// ours, and then remove it.
+    Creation,
 }
 
-/// The actions that EC2 asks for, as IAM spells them. `CreateTags` is also what tags at creation need.
+/// The calls that tag what they make; EC2 asks for `CreateTags` besides each. Nothing says under which name it does so
+/// for `StartSnapshot`; we may not call `CreateSnapshot`, so naming it as well allows nothing more.
+const CREATIONS: &[&str] = &["CopyImage", "CreateSnapshot", "RegisterImage", "StartSnapshot"];
+
+/// The actions that EC2 asks for, as IAM spells them.
 const ACTIONS: &[(&str, Reach)] = &[
     ("ebs:CompleteSnapshot", Reach::Ours),
     ("ebs:PutSnapshotBlock", Reach::Ours),
     ("ebs:StartSnapshot", Reach::Any),
     ("ec2:CopyImage", Reach::Any),
-    ("ec2:CreateTags", Reach::Any),
+    ("ec2:CreateTags", Reach::Creation),
     ("ec2:DeleteSnapshot", Reach::Ours),
     ("ec2:DeleteTags", Reach::Ours),
     ("ec2:DeregisterImage", Reach::Ours),
@@ -52,6 +59,10 @@ pub fn policy() -> Value {
                 "Sid": "ChangeWhatIsOurs", "Effect": "Allow", "Action": actions(Reach::Ours), "Resource": "*",
                 "Condition": { "StringLike": { tag: "*" } },
             },
+            {
+                "Sid": "TagWhatIsMade", "Effect": "Allow", "Action": actions(Reach::Creation), "Resource": "*",
+                "Condition": { "StringEquals": { "ec2:CreateAction": CREATIONS } },
+            },
         ],
     })
 }
@@ -61,9 +72,9 @@ pub fn policy() -> Value {
 pub struct Calls(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 impl Calls {
-    /// How often each action was asked for so far.
-    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How often `action` was asked for so far.
+    pub fn count_of(&self, action: &str) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(action).copied().unwrap_or_default()
     }
 
     fn count(&self, action: &str) -> Result<(), BoxError> {
@@ -104,17 +115,21 @@ mod tests {
         let calls = Calls::default();
         assert!(calls.count("ec2:DeleteVpc").is_err());
         calls.count("ec2:DescribeImages").expect("a known call");
-        assert_eq!(calls.counts().get("ec2:DescribeImages"), Some(&1));
-        assert_eq!(calls.counts().len(), 1);
+        assert_eq!(calls.count_of("ec2:DescribeImages"), 1);
+        assert_eq!(calls.count_of("ec2:DeleteVpc"), 0);
     }
 
     #[test]
     fn the_policy_lets_nothing_be_removed_that_is_not_ours() {
         let policy = policy();
         let free = policy["Statement"][0]["Action"].to_string();
-        for verb in ["Delete", "Deregister", "Terminate", "Modify"] {
+        for verb in ["CreateTags", "Delete", "Deregister", "Terminate", "Modify"] {
             assert!(!free.contains(verb), "{verb} in {free}");
         }
         assert_eq!(policy["Statement"][1]["Condition"]["StringLike"]["aws:ResourceTag/ovenproof:owner"], "*");
+        assert_eq!(
+            policy["Statement"][2]["Condition"]["StringEquals"]["ec2:CreateAction"],
+            json!(["CopyImage", "CreateSnapshot", "RegisterImage", "StartSnapshot"])
+        );
     }
 }

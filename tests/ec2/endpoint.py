@@ -1,19 +1,21 @@
 """moto as an endpoint, mended where it is kinder than EC2 or lacks what we call.
 
 Tags given to RegisterImage and CopyImage stick, StartSnapshot knows a client token again, a snapshot is pending until it
-is completed, its blocks and their sum are checked, an AMI stands on the snapshot that it was registered from, and
-EnableImageDeprecation exists. Prints the port that it listens on.
+is completed and for one look longer, cannot be completed twice, its blocks and their sum are checked, an AMI stands on
+the snapshot that it was registered from, and EnableImageDeprecation exists. Prints the port that it listens on.
 """
 
 import base64
 import ctypes
 import hashlib
+import json
 import signal
 
 from moto.core.responses import ActionResult
 from moto.ebs.models import EBSBackend
-from moto.ec2.responses.amis import AmisResponse
 from moto.ebs.responses import EBSResponse
+from moto.ec2.responses.amis import AmisResponse
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -67,7 +69,10 @@ AmisResponse.copy_image = copy_image
 AmisResponse.enable_image_deprecation = enable_image_deprecation
 
 plain_start, plain_complete = EBSBackend.start_snapshot, EBSBackend.complete_snapshot
+plain_describe = ElasticBlockStore.describe_snapshots
 tokens = {}
+# How often each snapshot was looked at since it was completed.
+looks = {}
 
 
 def start_snapshot(self):
@@ -96,6 +101,9 @@ def start_snapshot(self):
 
 def complete_snapshot(self):
     snapshot = self.ebs_backend.snapshots[self._get_param("SnapshotId")]
+    if snapshot.snapshot_id in looks:
+        refusal = json.dumps({"Message": "the snapshot is completed already", "Reason": "INVALID_SNAPSHOT_ID"})
+        return 400, {"status": 400, "x-amzn-ErrorType": "ValidationException"}, refusal
     total = hashlib.sha256()
     for index in sorted(snapshot.blocks):
         block = snapshot.blocks[index]
@@ -104,10 +112,20 @@ def complete_snapshot(self):
         total.update(digest)
     assert self._get_param("Checksum") == base64.b64encode(total.digest()).decode(), "the checksum of the snapshot"
     assert int(self._get_param("ChangedBlocksCount")) == len(snapshot.blocks), "the number of blocks"
-    self.ebs_backend.ec2_backend.snapshots[snapshot.snapshot_id].status = "completed"
+    looks[snapshot.snapshot_id] = 0
     return ActionResult({"Status": plain_complete(self.ebs_backend, snapshot.snapshot_id)})
 
 
+def describe_snapshots(self):
+    for id, snapshot in self.ec2_backend.snapshots.items():
+        if id in looks:
+            looks[id] += 1
+            if looks[id] > 1:
+                snapshot.status = "completed"
+    return plain_describe(self)
+
+
+ElasticBlockStore.describe_snapshots = describe_snapshots
 EBSResponse.start_snapshot = start_snapshot
 EBSResponse.complete_snapshot = complete_snapshot
 

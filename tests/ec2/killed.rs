@@ -1,9 +1,9 @@
 //! Publishing when calls fail, and when it is killed at any call.
 
-use std::cmp::Ordering;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::Said;
@@ -11,22 +11,32 @@ use crate::images::{account, assert_no_secret_below, home, run};
 use crate::moto::{Moto, REGION, ovenproof_at};
 use crate::proxy::{Fate, Proxy};
 
-const PUBLISH: [&str; 5] = ["images", "publish", "tiny", "--on", "ec2"];
+pub(crate) const PUBLISH: [&str; 5] = ["images", "publish", "tiny", "--on", "ec2"];
 
-fn publish(proxy: &Proxy, home: &Path) -> Said {
+pub(crate) fn publish(proxy: &Proxy, home: &Path) -> Said {
     ovenproof_at(&proxy.url, home).args(PUBLISH).output().expect("the tool starts").into()
 }
 
-/// Starts publishing and kills it when call `at` is there, of which `fate` comes; false if it ended before.
-fn killed_at(moto: &Moto, home: &Path, at: usize, fate: Fate) -> bool {
-    let proxy = Proxy::before(&moto.url, move |number, _| match number.cmp(&at) {
-        Ordering::Less => Fate::Pass,
-        Ordering::Equal => fate,
-        Ordering::Greater => Fate::LoseCall,
+/// Runs a command and kills it at the first call for which `strike`, asked with the call's number and name, has a fate;
+/// it can do nothing more after that. False if it ended before.
+pub(crate) fn killed_when(
+    moto: &Moto,
+    home: &Path,
+    arguments: &[&str],
+    strike: impl Fn(usize, &str) -> Option<Fate> + Send + Sync + 'static,
+) -> bool {
+    let struck = AtomicBool::new(false);
+    let proxy = Proxy::before(&moto.url, move |number, name| {
+        if struck.load(Ordering::SeqCst) {
+            return Fate::LoseCall;
+        }
+        let fate = strike(number, name);
+        struck.store(fate.is_some(), Ordering::SeqCst);
+        fate.unwrap_or(Fate::Pass)
     });
     let mut command = ovenproof_at(&proxy.url, home);
     let mut process =
-        command.args(PUBLISH).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     let ended = loop {
         match proxy.lost.recv_timeout(Duration::from_millis(100)) {
             Ok(()) => break None,
@@ -42,6 +52,27 @@ fn killed_at(moto: &Moto, home: &Path, at: usize, fate: Fate) -> bool {
         process.wait().expect("waited for");
     }
     ended.is_none()
+}
+
+/// Publishes and is killed at call `at`, of which `fate` comes.
+fn killed_at(moto: &Moto, home: &Path, at: usize, fate: Fate) -> bool {
+    killed_when(moto, home, &PUBLISH, move |number, _| (number >= at).then_some(fate))
+}
+
+/// Removes all AMIs and snapshots of a region.
+pub(crate) fn clear(moto: &Moto, region: &str) {
+    let client = moto.client(region);
+    let (images, snapshots) = account(moto, region);
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+        for ami in images {
+            let id = ami.image_id().expect("an id");
+            client.deregister_image().image_id(id).send().await.expect("deregistered");
+        }
+        for snapshot in snapshots {
+            let id = snapshot.snapshot_id().expect("an id");
+            client.delete_snapshot().snapshot_id(id).send().await.expect("deleted");
+        }
+    });
 }
 
 #[test]
@@ -68,18 +99,7 @@ fn nothing_is_left_in_the_account_wherever_it_is_killed() {
         // Whatever had become of it, the next one makes it whole, and its removal leaves nothing.
         run(&moto, home.path(), &PUBLISH).exits(0);
         assert_eq!(account(&moto, REGION).0.len(), 1);
-        let client = moto.client(REGION);
-        let (images, snapshots) = account(&moto, REGION);
-        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
-            for ami in images {
-                let id = ami.image_id().expect("an id");
-                client.deregister_image().image_id(id).send().await.expect("deregistered");
-            }
-            for snapshot in snapshots {
-                let id = snapshot.snapshot_id().expect("an id");
-                client.delete_snapshot().snapshot_id(id).send().await.expect("deleted");
-            }
-        });
+        clear(&moto, REGION);
     }
     assert!(points > 15, "only {points} points");
     assert_no_secret_below(home.path());

@@ -9,3 +9,5 @@ mod images;
 mod killed;
 mod moto;
 mod proxy;
+mod random;
+mod sealed;

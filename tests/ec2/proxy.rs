@@ -16,6 +16,8 @@ pub(crate) enum Fate {
     LoseCall,
     /// Done, and the answer is lost.
     LoseAnswer,
+    /// Done and answered, and the test is told.
+    PassAndTell,
 }
 
 /// Decides by the number of a call, from 0, and its name.
@@ -25,7 +27,7 @@ type Decide = dyn Fn(usize, &str) -> Fate + Send + Sync;
 #[derive(Debug)]
 pub(crate) struct Proxy {
     pub(crate) url: String,
-    /// Says so when a call was lost, after what was to be done for it is done.
+    /// Says so when a call was lost or its fate is to be told, after what was to be done for it is done.
     pub(crate) lost: Receiver<()>,
     calls: Arc<Mutex<Vec<String>>>,
 }
@@ -101,14 +103,17 @@ fn serve(
             );
             return client.write_all(answer.as_bytes()).ok();
         }
-        Fate::Pass | Fate::LoseAnswer => {}
+        Fate::Pass | Fate::LoseAnswer | Fate::PassAndTell => {}
     }
     let mut server = TcpStream::connect(upstream).ok()?;
     let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     server.write_all(head.as_bytes()).and_then(|()| server.write_all(&body)).ok()?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).ok()?;
-    if fate == Fate::Pass { client.write_all(&answer).ok() } else { tell.send(()).ok() }
+    if fate != Fate::LoseAnswer {
+        client.write_all(&answer).ok()?;
+    }
+    if fate == Fate::Pass { Some(()) } else { tell.send(()).ok() }
 }
 
 /// The head of a request with its empty line, and the body.

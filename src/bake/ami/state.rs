@@ -24,6 +24,8 @@ enum Line {
     Starting(String),
     Snapshot(String),
     Done(i32),
+    /// All blocks are up, and CompleteSnapshot is about to be called.
+    Sealing,
 }
 
 /// The state of one upload; nobody else works on it while this is held.
@@ -34,6 +36,8 @@ pub(super) struct UploadState {
     pub(super) token: String,
     pub(super) snapshot: Option<String>,
     done: BTreeSet<i32>,
+    /// An earlier process has called CompleteSnapshot, or was about to.
+    pub(super) sealing: bool,
     _lock: Lock,
 }
 
@@ -80,7 +84,7 @@ impl UploadState {
         let path = home.ec2().join(format!("{image}.{region}.{}.jsonl", key.get(..8).unwrap_or_default()));
         let text = fs::read_to_string(&path).or_else(missing).at(&path)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let (mut token, mut snapshot, mut done) = (None, None, BTreeSet::new());
+        let (mut token, mut snapshot, mut done, mut sealing) = (None, None, BTreeSet::new(), false);
         for line in text.get(..whole).unwrap_or_default().lines() {
             match serde_json::from_str(line).map_err(std::io::Error::other).at(&path)? {
                 Line::Starting(known) => token = Some(known),
@@ -88,15 +92,16 @@ impl UploadState {
                 Line::Done(index) => {
                     done.insert(index);
                 }
+                Line::Sealing => sealing = true,
             }
         }
         let mut options = OpenOptions::new();
         let file = options.create(true).append(true).mode(0o600).open(&path).at(&path)?;
         file.set_len(whole as u64).at(&path)?;
-        let mut state =
-            UploadState { path, file, token: token.clone().unwrap_or_default(), snapshot, done, _lock: held };
-        if token.is_none() {
-            state.token = format!("ovenproof-{:032x}", rand::random::<u128>());
+        let known = token.is_some();
+        let token = token.unwrap_or_else(new_token);
+        let mut state = UploadState { path, file, token, snapshot, done, sealing, _lock: held };
+        if !known {
             state.write(&Line::Starting(state.token.clone()))?;
             state.sync()?;
         }
@@ -119,6 +124,12 @@ impl UploadState {
         self.write(&Line::Done(index))
     }
 
+    /// Notes that the snapshot is about to be sealed, and that all its blocks are up.
+    pub(super) fn seal(&mut self) -> Result<(), BakeError> {
+        self.write(&Line::Sealing)?;
+        self.sync()
+    }
+
     /// Nothing is left to go on with.
     pub(super) fn end(&self) -> Result<(), BakeError> {
         fs::remove_file(&self.path).or_else(missing).at(&self.path)
@@ -129,7 +140,8 @@ impl UploadState {
         self.file.set_len(0).at(&self.path)?;
         self.snapshot = None;
         self.done.clear();
-        self.token = format!("ovenproof-{:032x}", rand::random::<u128>());
+        self.sealing = false;
+        self.token = new_token();
         self.write(&Line::Starting(self.token.clone()))?;
         self.sync()
     }
@@ -145,6 +157,10 @@ impl UploadState {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         File::open(folder).and_then(|folder| folder.sync_all()).at(folder)
     }
+}
+
+fn new_token() -> String {
+    format!("ovenproof-{:032x}", rand::random::<u128>())
 }
 
 fn missing<T: Default>(error: std::io::Error) -> std::io::Result<T> {
@@ -172,11 +188,15 @@ mod tests {
         assert!(!is_in_work(&home, "eu-north-1", image.as_str()).expect("looked"));
         let mut again = open();
         assert_eq!((again.token.as_str(), again.snapshot.as_deref()), (token.as_str(), Some("snap-1")));
-        assert!(again.has(7) && !again.has(8));
+        assert!(again.has(7) && !again.has(8) && !again.sealing);
+        again.seal().expect("noted");
+        drop(again);
+        let mut again = open();
+        assert!(again.sealing && again.has(7));
         again.restart().expect("anew");
         drop(again);
         let anew = open();
-        assert!(anew.snapshot.is_none() && !anew.has(7) && anew.token != token);
+        assert!(anew.snapshot.is_none() && !anew.has(7) && !anew.sealing && anew.token != token);
         anew.end().expect("ended");
         anew.end().expect("ended twice is ended");
     }

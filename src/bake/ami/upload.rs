@@ -24,6 +24,7 @@ const AHEAD: usize = 8;
 const IDLE_MINUTES: i32 = 60;
 const SEALED_WITHIN: Duration = Duration::from_secs(30 * 60);
 const GIB: u64 = 1 << 30;
+const COMPLETE: &str = "ebs:CompleteSnapshot";
 
 /// Uploads `disk`, going on with what `state` knows, and waits until the snapshot is whole. Gives its id. What was begun
 /// is left for the caller to remove on error.
@@ -48,12 +49,7 @@ pub(super) async fn upload(
         }
     };
     let sum = put_all(aws, disk, &snapshot, state, watch).await?;
-    let complete = aws.ebs().complete_snapshot().snapshot_id(&snapshot).changed_blocks_count(sum.blocks);
-    let complete = complete
-        .checksum(STANDARD.encode(sum.sha256))
-        .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
-        .checksum_aggregation_method(ChecksumAggregationMethod::ChecksumAggregationLinear);
-    complete.send().await.answer("CompleteSnapshot")?;
+    seal(aws, &snapshot, sum, state).await?;
     watch.say("waiting for the snapshot to be whole");
     wait::until(&format!("the snapshot {snapshot}"), SEALED_WITHIN, 3, || async {
         Ok(match look(aws, &snapshot).await?.as_deref() {
@@ -64,6 +60,33 @@ pub(super) async fn upload(
     })
     .await?;
     Ok(snapshot)
+}
+
+/// Says that all blocks are there. EBS may refuse to be told twice, and both a lost answer and a kill make us tell it
+/// twice, while `pending` is its word for a snapshot that is open as well as for one that is being sealed. So a refusal
+/// counts only of the first time; of any later one, what becomes of the snapshot decides.
+async fn seal(
+    aws: &Aws,
+    snapshot: &str,
+    sum: blocks::Summary,
+    state: &mut UploadState,
+) -> Result<(), AmiError> {
+    let before = aws.calls().count_of(COMPLETE);
+    let again = state.sealing;
+    state.seal()?;
+    let call = aws.ebs().complete_snapshot().snapshot_id(snapshot).changed_blocks_count(sum.blocks);
+    let call = call
+        .checksum(STANDARD.encode(sum.sha256))
+        .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
+        .checksum_aggregation_method(ChecksumAggregationMethod::ChecksumAggregationLinear);
+    match call.send().await.answer("CompleteSnapshot") {
+        Err(AwsError::Refused { kind: Kind::Other | Kind::NotFound, .. })
+            if again || aws.calls().count_of(COMPLETE) > before + 1 =>
+        {
+            Ok(())
+        }
+        answer => Ok(answer.map(drop)?),
+    }
 }
 
 /// How far a snapshot has come.
