@@ -224,6 +224,12 @@ impl QemuFleet {
     ) -> Result<(), FleetError> {
         let ledger = Ledger::of(home);
         let current = ledger.fleets()?.into_iter().find(|fleet| fleet.id == record.id);
+        if current.is_none()
+            && let Some(supervisor) = &record.supervisor
+        {
+            // It has done all of its work, and is about to end.
+            supervisor.wait(DESTROY);
+        }
         if let Some(current) = current {
             if let Some(supervisor) = current.supervisor.as_ref().filter(|_| !told) {
                 // While it starts a fleet it answers nobody.
