@@ -146,7 +146,7 @@ impl Held {
     }
 
     /// Runs the script that `make` writes in every guest at once; what came of each, in order of the guests. One
-    /// that may run twice is tried again when the connection broke.
+    /// that may run twice is tried again when the connection broke, and when a machine that runs was slow to take one.
     async fn everywhere(
         &self,
         twice: bool,
@@ -156,13 +156,21 @@ impl Held {
         let mut asking = JoinSet::new();
         for (index, guest) in self.guests.iter().enumerate() {
             let (script, session) = (make(guest)?, Arc::clone(&guest.session));
+            let (fleet, name) = (Arc::clone(&self.scene.fleet), guest.name.clone());
             asking.spawn(async move {
                 loop {
                     let limit = if twice { deadline.min(Instant::now() + ATTEMPT) } else { deadline };
-                    match session.exec(&script, limit).await {
-                        Err(SessionError::TimedOut | SessionError::Lost(_))
-                            if twice && Instant::now() < deadline => {}
-                        answer => return (index, answer),
+                    let answer = session.exec(&script, limit).await;
+                    let again = match &answer {
+                        Err(SessionError::TimedOut | SessionError::Lost(_)) => true,
+                        Err(SessionError::Connect(_)) if Instant::now() >= limit => {
+                            let status = fleet.status(&name).await;
+                            status.is_ok_and(|status| status.state == InstanceState::Running)
+                        }
+                        _ => false,
+                    };
+                    if !(twice && again && Instant::now() < deadline) {
+                        return (index, answer);
                     }
                 }
             });
